@@ -1,0 +1,43 @@
+"""The promise that every way of differentiating keeps."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor, nn
+
+
+class Calculus(nn.Module, ABC):
+    """Derivatives of fields (B, C, *points) on a domain of `dimension` space axes.
+
+    Subclasses give `derivative`; what follows from it is stated here once, and overridden only where
+    a domain has a better form (compact Laplacian, Fourier multiplier, weak form).
+    """
+
+    dimension: int
+
+    @abstractmethod
+    def derivative(self, u: Tensor, axis: int, order: int = 1) -> Tensor:
+        """d^order u / dx_axis^order, (B, C, *points) -> (B, C, *points) [u / length^order]."""
+
+    def gradient(self, u: Tensor) -> Tensor:
+        """(B, C, *points) -> (B, C, D, *points) [u / length]."""
+        return torch.stack([self.derivative(u, axis) for axis in range(self.dimension)], dim=2)
+
+    def div(self, flux: Tensor) -> Tensor:
+        """(B, C, D, *points) -> (B, C, *points) [flux / length]."""
+        parts = [self.derivative(flux[:, :, axis], axis) for axis in range(self.dimension)]
+        return torch.stack(parts).sum(dim=0)
+
+    def laplacian(self, u: Tensor) -> Tensor:
+        """Sum of second derivatives, (B, C, *points) -> (B, C, *points) [u / length^2]."""
+        return torch.stack([self.derivative(u, axis, 2) for axis in range(self.dimension)]).sum(dim=0)
+
+    def inverse_laplacian(self, u: Tensor) -> Tensor:
+        """The zero-mean p with laplacian(p) = u - mean(u), where the calculus has one.
+
+        Raises:
+            TypeError: this calculus has no inverse Laplacian.
+        """
+        raise TypeError(f"{type(self).__name__} has no inverse Laplacian; use Spectral on a periodic grid.")

@@ -1,0 +1,111 @@
+"""What an equation promises, whatever differentiates it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import ClassVar, Protocol, runtime_checkable
+
+from torch import Tensor
+
+from sciml.calculus.base import Calculus
+from sciml.domains import Domain
+from sciml.trajectory import Field, channel_names
+
+
+class PDE(ABC):
+    """An evolution equation u_t = rhs(u), stated once for solver, residual, check and metric.
+
+    Subclasses are frozen dataclasses. Their parameters are floats, or tensors (B, 1, ...) that give
+    each sample of a batch its own. `fields` names the unknowns with their units; `dimensions` the
+    numbers of space axes in which the equation makes sense.
+    """
+
+    fields: ClassVar[tuple[Field, ...]]
+    dimensions: ClassVar[tuple[int, ...]] = (1, 2, 3)
+
+    @abstractmethod
+    def rhs(self, u: Tensor, calc: Calculus) -> Tensor:
+        """Right-hand side, (B, C, *points) -> (B, C, *points) [u / time]."""
+
+    def invariants(self, u: Tensor, domain: Domain) -> Mapping[str, Tensor]:
+        """Quantities that the exact flow keeps, name -> (B,); none unless the equation states them."""
+        return {}
+
+    @classmethod
+    def channels(cls, dimension: int) -> tuple[str, ...]:
+        """Names of the C channels in `dimension` space axes."""
+        return channel_names(cls.fields, dimension)
+
+
+class SemiLinear(PDE):
+    """u_t = L u + N(u), with L linear and of constant coefficients."""
+
+    @abstractmethod
+    def linear(self, u: Tensor, calc: Calculus) -> Tensor:
+        """L u; with a `Symbol` calculus and u = 1, the Fourier multiplier of L."""
+
+    @abstractmethod
+    def nonlinear(self, u: Tensor, calc: Calculus) -> Tensor:
+        """N(u), zero for a linear equation."""
+
+    def rhs(self, u: Tensor, calc: Calculus) -> Tensor:
+        return self.linear(u, calc) + self.nonlinear(u, calc)
+
+
+class ConservationLaw(PDE):
+    """u_t + div F(u) = S(u), solved by finite volumes in the strong or the weak sense."""
+
+    @abstractmethod
+    def flux(self, u: Tensor) -> Tensor:
+        """Physical flux, (B, C, *points) -> (B, C, D, *points) [u * length / time].
+
+        D is the number of vector components of the state or of its trailing axes, as the law says.
+        """
+
+    @abstractmethod
+    def max_speed(self, u: Tensor) -> Tensor:
+        """Largest signal speed along each axis, (B, C, *points) -> (B, D, *points) [length / time]."""
+
+    def source(self, u: Tensor, calc: Calculus) -> Tensor | None:
+        """S(u), or None where there is none."""
+        return None
+
+    def rhs(self, u: Tensor, calc: Calculus) -> Tensor:
+        rate = -calc.div(self.flux(u))
+        source = self.source(u, calc)
+        return rate if source is None else rate + source
+
+
+class Elliptic(ABC):
+    """A stationary equation R(u; a) = 0 for u, given coefficient or source fields a."""
+
+    fields: ClassVar[tuple[Field, ...]]
+    inputs: ClassVar[tuple[Field, ...]]
+    dimensions: ClassVar[tuple[int, ...]] = (1, 2, 3)
+
+    @abstractmethod
+    def residual(self, u: Tensor, a: Tensor, calc: Calculus) -> Tensor:
+        """R(u; a), (B, C, *points) and (B, A, *points) -> (B, C, *points)."""
+
+
+@runtime_checkable
+class HasExact(Protocol):
+    """An equation that knows a solution, used by tests, certificates and PINNs."""
+
+    def exact(self, x: Tensor, t: Tensor | float) -> Tensor:
+        """The solution at points x (B, D, *points) and times t (broadcastable to (B, 1, *points)),
+        as (B, C, *points)."""
+        ...
+
+
+def integral(density: Tensor, domain: Domain) -> Tensor:
+    """Integral over the domain of each channel, (B, C, *points) -> (B, C) [density * length^D].
+
+    Raises:
+        TypeError: a cloud has no quadrature weights.
+    """
+    if not hasattr(domain, "weights"):
+        raise TypeError("integral needs a Grid or a Mesh; a Cloud has no quadrature weights.")
+    weights = domain.weights(dtype=density.dtype, device=density.device)
+    return (density * weights).flatten(2).sum(dim=2)
