@@ -1,0 +1,424 @@
+"""The pictures of a report, each a matplotlib figure made from an `Evaluation`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt  # noqa: E402  the backend is chosen first
+import numpy as np  # noqa: E402
+from matplotlib.figure import Figure  # noqa: E402
+
+from sciml.domains import Domain, Grid, Mesh  # noqa: E402
+from sciml.experiments.evaluate import Evaluation, Scores  # noqa: E402
+
+# Colours that stay apart for colour-blind readers (Okabe and Ito), surrogates first.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442")
+GREYS = ("#222222", "#666666", "#999999", "#BBBBBB", "#444444", "#888888")
+METRIC_LABELS = {
+    "nrmse": "nRMSE  ||prediction - truth|| / ||truth||",
+    "vrmse": "VRMSE (1 = predicting the spatial mean)",
+    "correlation": "Pearson correlation",
+    "spectral_distance": "log-spectral distance",
+}
+
+
+def styles(evaluation: Evaluation) -> dict[str, dict[str, Any]]:
+    """A line style per contestant: surrogates solid and coloured, solvers dashed, baselines dotted."""
+    out: dict[str, dict[str, Any]] = {}
+    counts = {"surrogate": 0, "solver": 0, "baseline": 0}
+    for name, group in evaluation.groups().items():
+        kind = group[0].kind
+        k = counts[kind]
+        counts[kind] += 1
+        if kind == "surrogate":
+            out[name] = {"color": COLOURS[k % len(COLOURS)], "lw": 2.0, "ls": "-", "zorder": 4}
+        elif kind == "solver":
+            out[name] = {"color": GREYS[k % len(GREYS)], "lw": 1.1, "ls": ("--", "-.")[k % 2], "zorder": 3}
+        else:
+            out[name] = {"color": GREYS[(k + 1) % len(GREYS)], "lw": 1.2, "ls": ":", "zorder": 2}
+    return out
+
+
+def _quantiles(group: Sequence[Scores], metric: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Median and quartiles over samples and seeds at each lead time; nan where most have blown up."""
+    values = np.concatenate([s.values[metric] for s in group], axis=1)
+    values = np.where(np.isfinite(values), values, np.inf if metric != "correlation" else -1.0)
+    with np.errstate(invalid="ignore"):
+        low, mid, high = np.quantile(values, [0.25, 0.5, 0.75], axis=1, method="nearest")
+    return tuple(np.where(np.isfinite(q), q, np.nan) for q in (low, mid, high))  # type: ignore[return-value]
+
+
+def error_against_lead_time(evaluation: Evaluation, metric: str = "nrmse") -> Figure:
+    """Error of every contestant over lead time, with quartile bands and the data's own error as a floor."""
+    figure, axis = plt.subplots(figsize=(8.4, 4.8), layout="constrained")
+    lead = np.arange(1, evaluation.steps + 1) * evaluation.dt
+    style = styles(evaluation)
+    for name, group in evaluation.groups().items():
+        low, mid, high = _quantiles(group, metric)
+        axis.plot(lead, mid, label=name, **style[name])
+        if group[0].kind == "surrogate":
+            axis.fill_between(lead, low, high, color=style[name]["color"], alpha=0.18, lw=0)
+    if metric == "nrmse" and evaluation.floor is not None:
+        floor = np.maximum(evaluation.floor[1 : evaluation.steps + 1], 1e-12)
+        when = lead[: len(floor)]
+        bottom = max(float(floor.min()) / 3, 1e-12)
+        axis.fill_between(
+            when, bottom, floor, color="#c8b560", alpha=0.45, lw=0, label="error of the data itself"
+        )
+    axis.axvline(evaluation.trained_steps * evaluation.dt, color="#aaaaaa", lw=0.8)
+    axis.annotate(
+        "training horizon",
+        (evaluation.trained_steps * evaluation.dt, 1.0),
+        xycoords=("data", "axes fraction"),
+        xytext=(3, -11),
+        textcoords="offset points",
+        fontsize=8,
+        color="#777777",
+    )
+    if metric in ("nrmse", "vrmse"):
+        axis.set_yscale("log")
+        top = axis.get_ylim()[1]
+        axis.set_ylim(top=min(top, 30.0))
+    axis.set_xscale("log")
+    axis.set(xlabel="lead time", ylabel=METRIC_LABELS.get(metric, metric))
+    axis.grid(alpha=0.25, which="both", lw=0.4)
+    axis.legend(fontsize=8, ncols=2, framealpha=0.9)
+    return figure
+
+
+def survival(evaluation: Evaluation) -> Figure | None:
+    """Fraction of trajectories that have not blown up, or None where none has."""
+    if not any((s.blow_up <= evaluation.steps).any() for s in evaluation.scores):
+        return None
+    figure, axis = plt.subplots(figsize=(8.4, 3.2), layout="constrained")
+    style = styles(evaluation)
+    lead = np.arange(0, evaluation.steps + 1)
+    for name, group in evaluation.groups().items():
+        blow = np.concatenate([s.blow_up for s in group])
+        axis.step(
+            lead * evaluation.dt, [(blow > k).mean() for k in lead], where="post", label=name, **style[name]
+        )
+    axis.set(xlabel="lead time", ylabel="fraction alive", ylim=(-0.03, 1.05))
+    axis.grid(alpha=0.25, lw=0.4)
+    axis.legend(fontsize=8, ncols=2)
+    return figure
+
+
+def spectra(evaluation: Evaluation) -> Figure | None:
+    """Energy spectra of truth and contestants at a few lead times."""
+    leads = sorted(evaluation.reference_spectra)
+    if not leads:
+        return None
+    figure, axes = plt.subplots(
+        1,
+        len(leads),
+        figsize=(3.4 * len(leads) + 0.6, 3.6),
+        sharey=True,
+        layout="constrained",
+        squeeze=False,
+    )
+    style = styles(evaluation)
+    for axis, lead in zip(axes[0], leads, strict=True):
+        truth = evaluation.reference_spectra[lead]
+        k = np.arange(len(truth))
+        axis.loglog(k[1:], truth[1:], color="black", lw=3.0, alpha=0.35, label="truth")
+        for name, group in evaluation.groups().items():
+            found = [s.spectra[lead] for s in group if len(s.spectra.get(lead, ())) == len(truth)]
+            if found and group[0].kind != "baseline":
+                axis.loglog(
+                    k[1:], np.maximum(np.median(found, axis=0)[1:], 1e-30), label=name, **style[name]
+                )
+        floor = max(truth[1:].max() * 1e-14, truth[1:].min() * 1e-2)
+        axis.set_ylim(floor, truth[1:].max() * 10)
+        axis.set(title=f"t = {lead * evaluation.dt:.3g} (step {lead})", xlabel="wavenumber")
+        axis.grid(alpha=0.25, which="both", lw=0.4)
+    axes[0][0].set_ylabel("energy")
+    axes[0][0].legend(fontsize=7)
+    return figure
+
+
+def invariants(evaluation: Evaluation) -> Figure | None:
+    """Relative drift of each invariant for each contestant and for the reference itself."""
+    names = [m for m in evaluation.scores[0].values if m.startswith("drift ")] if evaluation.scores else []
+    if not names:
+        return None
+    figure, axes = plt.subplots(
+        len(names),
+        1,
+        figsize=(8.4, 0.8 + 2.4 * len(names)),
+        sharex=True,
+        layout="constrained",
+        squeeze=False,
+    )
+    lead = np.arange(1, evaluation.steps + 1) * evaluation.dt
+    style = styles(evaluation)
+    tiny = 1e-17
+    for axis, metric in zip(axes[:, 0], names, strict=True):
+        for name, group in evaluation.groups().items():
+            if group[0].kind == "baseline":
+                continue
+            _, mid, _ = _quantiles(group, metric)
+            axis.semilogy(lead, np.maximum(mid, tiny), label=name, **style[name])
+        reference = evaluation.reference_drift.get(metric.removeprefix("drift "))
+        if reference is not None:
+            axis.semilogy(
+                lead,
+                np.maximum(np.median(reference, axis=1), tiny),
+                color="black",
+                lw=3,
+                alpha=0.3,
+                label="data",
+            )
+        axis.set_ylabel(metric.removeprefix("drift "))
+        axis.grid(alpha=0.25, which="both", lw=0.4)
+    axes[0, 0].set_title("relative drift of what the equation conserves (median over samples)", fontsize=10)
+    axes[-1, 0].set_xlabel("lead time")
+    axes[0, 0].legend(fontsize=8, ncols=2)
+    return figure
+
+
+def costs(evaluation: Evaluation) -> Figure | None:
+    """Error at the end of the rollout against cost per step, surrogates beside classical solvers."""
+    points = [(n, g) for n, g in evaluation.groups().items() if g[0].cost > 0 and g[0].kind != "baseline"]
+    if not points:
+        return None
+    figure, axes = plt.subplots(1, 2, figsize=(9.6, 4.2), sharey=True, layout="constrained")
+    style = styles(evaluation)
+    for axis, lead in zip(
+        axes, (min(evaluation.trained_steps, evaluation.steps), evaluation.steps), strict=True
+    ):
+        for name, group in points:
+            cost = 1e3 * float(np.median([s.cost for s in group]))
+            error = float(np.median([s.median("nrmse")[lead - 1] for s in group]))
+            gone = not np.isfinite(error)
+            marker = {"surrogate": "o", "solver": "s", "baseline": "x"}[group[0].kind]
+            shown = axis.scatter(
+                cost,
+                10.0 if gone else max(error, 1e-14),
+                s=60 if group[0].kind == "surrogate" else 28,
+                marker="x" if gone else marker,
+                color=style[name]["color"],
+                zorder=3,
+            )
+            del shown
+            axis.annotate(
+                name + (" (blew up)" if gone else ""),
+                (cost, 10.0 if gone else max(error, 1e-14)),
+                xytext=(5, 3),
+                textcoords="offset points",
+                fontsize=7,
+            )
+        axis.set(xscale="log", yscale="log", xlabel="CPU milliseconds per step and trajectory")
+        axis.set_title(f"lead time {lead * evaluation.dt:.3g} (step {lead})", fontsize=10)
+        axis.grid(alpha=0.25, which="both", lw=0.4)
+        axis.margins(0.18)
+    axes[0].set_ylabel("median nRMSE")
+    return figure
+
+
+def trajectory_picture(
+    evaluation: Evaluation, label: str, domain: Domain, channel: int = 0, name: str = ""
+) -> Figure:
+    """Truth, predictions and errors of one trajectory: space-time in 1D, frames on grids and meshes beyond."""
+    picture = {k: v[:, channel] for k, v in evaluation.pictures[label].items()}
+    times = evaluation.picture_times
+    assert times is not None  # pictures and their times are stored together
+    if isinstance(domain, Grid) and domain.dimension == 1:
+        figure = _space_time(picture, times, domain)
+    else:
+        figure = _frames(picture, times, domain)
+    figure.suptitle(
+        f"{evaluation.picture_labels.get(label, label)}{': ' + name if name else ''}", fontsize=10
+    )
+    return figure
+
+
+def _limits(truth: np.ndarray) -> tuple[float, float, str]:
+    low, high = float(np.nanmin(truth)), float(np.nanmax(truth))
+    if low < 0 < high and min(-low, high) > 0.2 * max(-low, high):
+        bound = max(-low, high)
+        return -bound, bound, "RdBu_r"
+    return low, high if high > low else low + 1.0, "viridis"
+
+
+def _error_limit(picture: dict[str, np.ndarray]) -> float:
+    truth = picture["truth"]
+    gaps = [np.abs(v - truth) for k, v in picture.items() if k != "truth"]
+    finite = np.concatenate([g[np.isfinite(g)].ravel() for g in gaps]) if gaps else np.ones(1)
+    spread = float(np.ptp(truth[np.isfinite(truth)])) or 1.0
+    limit = float(np.quantile(finite, 0.995)) if finite.size else spread
+    return min(max(limit, 1e-12), spread)
+
+
+def _space_time(picture: dict[str, np.ndarray], times: np.ndarray, domain: Grid) -> Figure:
+    names = [n for n in picture if n != "truth"]
+    columns = 1 + 2 * len(names)
+    figure, axes = plt.subplots(
+        1,
+        columns,
+        figsize=(2.5 * columns + 0.8, 3.8),
+        sharex=True,
+        sharey=True,
+        layout="constrained",
+        squeeze=False,
+    )
+    low, high, colours = _limits(picture["truth"])
+    limit = _error_limit(picture)
+    x0 = float(domain.axes()[0][0])
+    extent = (x0, x0 + domain.lengths[0], float(times[0]), float(times[-1]))
+    options = {"origin": "lower", "aspect": "auto", "extent": extent, "interpolation": "nearest"}
+    image = axes[0][0].imshow(picture["truth"], vmin=low, vmax=high, cmap=colours, **options)
+    axes[0][0].set(title="truth", xlabel="x", ylabel="time")
+    gap = None
+    for position, name in enumerate(names):
+        axis = axes[0][1 + 2 * position]
+        axis.imshow(picture[name], vmin=low, vmax=high, cmap=colours, **options)
+        axis.set(title=name, xlabel="x")
+        axis = axes[0][2 + 2 * position]
+        gap = axis.imshow(picture[name] - picture["truth"], vmin=-limit, vmax=limit, cmap="PuOr", **options)
+        axis.set(title="error", xlabel="x")
+    figure.colorbar(image, ax=axes[0][:1], shrink=0.85, location="left", pad=0.02)
+    if gap is not None:
+        figure.colorbar(gap, ax=axes[0][-1:], shrink=0.85)
+    for axis in axes[0]:
+        axis.title.set_fontsize(8)
+    return figure
+
+
+def _frames(picture: dict[str, np.ndarray], times: np.ndarray, domain: Domain, count: int = 5) -> Figure:
+    names = [n for n in picture if n != "truth"]
+    chosen = sorted(set(np.linspace(0, len(times) - 1, count).round().astype(int).tolist()))
+    rows = [("truth", picture["truth"], False)]
+    for name in names:
+        rows += [(name, picture[name], False), (f"error of {name}", picture[name] - picture["truth"], True)]
+    draw, aspect = _painter(domain)
+    width = 2.6
+    figure, axes = plt.subplots(
+        len(rows),
+        len(chosen),
+        figsize=(width * len(chosen) + 1.0, (width * aspect + 0.35) * len(rows) + 0.4),
+        layout="constrained",
+        squeeze=False,
+    )
+    low, high, colours = _limits(picture["truth"])
+    limit = _error_limit(picture)
+    for r, (title, values, is_error) in enumerate(rows):
+        bounds = (-limit, limit, "PuOr") if is_error else (low, high, colours)
+        image = None
+        for c, frame in enumerate(chosen):
+            axis = axes[r][c]
+            image = draw(axis, values[frame], *bounds)
+            axis.set_xticks([])
+            axis.set_yticks([])
+            if r == 0:
+                axis.set_title(f"t = {times[frame]:.3g}", fontsize=8)
+        axes[r][0].set_ylabel(title, fontsize=8)
+        if image is not None:
+            figure.colorbar(image, ax=axes[r].tolist(), shrink=0.9, pad=0.01, aspect=15)
+    return figure
+
+
+def _painter(domain: Domain) -> tuple[Callable[..., Any], float]:
+    """How to draw one frame on this domain, and its height over its width."""
+    if isinstance(domain, Mesh):
+        points, cells = domain.points.numpy(), domain.cells.numpy()
+        size = np.ptp(points, axis=0)
+        if domain.dimension == 3:
+            facets = domain.boundary_facets.numpy()
+
+            def surface(axis: Any, values: np.ndarray, low: float, high: float, colours: str) -> Any:
+                return axis.tripcolor(
+                    points[:, 0],
+                    points[:, 1],
+                    facets,
+                    values,
+                    vmin=low,
+                    vmax=high,
+                    cmap=colours,
+                    shading="gouraud",
+                )
+
+            return surface, float(size[1] / size[0])
+
+        def mesh(axis: Any, values: np.ndarray, low: float, high: float, colours: str) -> Any:
+            axis.set_aspect("equal")
+            shown = np.nan_to_num(values, nan=low)
+            return axis.tripcolor(
+                points[:, 0],
+                points[:, 1],
+                cells,
+                shown,
+                vmin=low,
+                vmax=high,
+                cmap=colours,
+                shading="gouraud",
+            )
+
+        return mesh, float(size[1] / size[0])
+    if not isinstance(domain, Grid):
+        raise TypeError("pictures need a Grid or a Mesh")
+    lengths = domain.lengths
+
+    def image(axis: Any, values: np.ndarray, low: float, high: float, colours: str) -> Any:
+        # A volume is shown by its middle slice in z.
+        shown = values if values.ndim == 2 else values[..., values.shape[-1] // 2]
+        return axis.imshow(
+            shown.T,
+            origin="lower",
+            vmin=low,
+            vmax=high,
+            cmap=colours,
+            extent=(0, lengths[0], 0, lengths[1]),
+        )
+
+    return image, lengths[1] / lengths[0]
+
+
+def jacobians(evaluation: Evaluation) -> Figure | None:
+    """Norms of the one-step Jacobian along the true trajectory, surrogates beside the reference solver."""
+    if not evaluation.jacobians:
+        return None
+    style = styles(evaluation)
+    keys = ("spectral_norm", "frobenius")
+    figure, axes = plt.subplots(1, 3, figsize=(12.0, 3.6), layout="constrained")
+    titles = ("largest singular value of the one-step Jacobian", "Frobenius norm / sqrt(n)")
+    for axis, key, title in zip(axes, keys, titles, strict=False):
+        for name, entry in evaluation.jacobians.items():
+            line = style.get(name, {"color": "black", "lw": 3.0, "alpha": 0.35})
+            axis.plot(entry["times"], entry[key], marker="o", ms=3, label=name, **line)
+        axis.axhline(1.0, color="#aaaaaa", lw=0.8)
+        axis.set(xlabel="time of the true state", title=title)
+        axis.title.set_fontsize(9)
+        axis.grid(alpha=0.25, lw=0.4)
+    axes[0].legend(fontsize=7)
+    for name, entry in evaluation.jacobians.items():
+        line = style.get(name, {"color": "black", "lw": 3.0, "alpha": 0.35})
+        where = entry["row_energy"]
+        axes[2].plot(np.linspace(0, 1, len(where), endpoint=False), where, label=name, **line)
+    axes[2].set(xlabel="position (fraction of the first axis)", yscale="log")
+    axes[2].set_title("where the step is sensitive (row energy, last state shown)", fontsize=9)
+    axes[2].grid(alpha=0.25, lw=0.4)
+    return figure
+
+
+def published(table: dict[str, dict[int, tuple[float, float]]]) -> Figure:
+    """Own against published errors, name -> lead step -> (own, published)."""
+    figure, axis = plt.subplots(figsize=(7.2, 4.0), layout="constrained")
+    for position, (name, entries) in enumerate(table.items()):
+        leads = sorted(entries)
+        colour = COLOURS[position % len(COLOURS)]
+        axis.loglog(leads, [entries[k][0] for k in leads], "o-", color=colour, label=f"{name}, here")
+        reference = np.array([entries[k][1] for k in leads])
+        axis.loglog(
+            leads, reference, "s--", color=colour, alpha=0.6, mfc="none", label=f"{name}, published"
+        )
+        axis.fill_between(leads, reference / 2, reference * 2, color=colour, alpha=0.1, lw=0)
+    axis.set(xlabel="rollout step", ylabel="nRMSE (band: factor two)")
+    axis.grid(alpha=0.25, which="both", lw=0.4)
+    axis.legend(fontsize=8)
+    return figure
