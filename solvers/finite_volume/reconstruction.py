@@ -1,0 +1,86 @@
+"""From cell averages to the two states at each face."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+Faces = tuple[Tensor, Tensor]
+
+
+def _godunov(w: Tensor, axis: int) -> Faces:
+    """Averages themselves; first order, one ghost cell."""
+    faces = w.shape[axis] - 1
+    return w.narrow(axis, 0, faces), w.narrow(axis, 1, faces)
+
+
+def _muscl(w: Tensor, axis: int) -> Faces:
+    """Linear in each cell with the monotonised central slope; second order, two ghost cells.
+
+    The slope is the central difference, at most twice the one-sided ones, and zero at extrema, so
+    that faces lie between the averages beside them. van Leer (1977).
+    """
+    inner = w.shape[axis] - 2
+    jump = torch.diff(w, dim=axis)
+    left, right = jump.narrow(axis, 0, inner), jump.narrow(axis, 1, inner)
+    central = 0.5 * (left + right)
+    steepest = 2.0 * torch.minimum(left.abs(), right.abs())
+    slope = torch.clamp(central, min=-steepest, max=steepest)
+    half = torch.where(left * right > 0, 0.5 * slope, 0.0)
+    middle = w.narrow(axis, 1, inner)
+    return (middle + half).narrow(axis, 0, inner - 1), (middle - half).narrow(axis, 1, inner - 1)
+
+
+def _weno5(w: Tensor, axis: int) -> Faces:
+    """Fifth-order weighted essentially non-oscillatory faces, three ghost cells.
+
+    WENO-Z weights, Borges, Carmona, Costa and Don, J. Comput. Phys. 227 (2008), equations 28-31.
+    Fifth order along an axis for linear problems; averages across an axis and of primitive variables
+    limit the order to two for general flows in several dimensions.
+    """
+    faces = w.shape[axis] - 5
+    cells = [w.narrow(axis, i, faces) for i in range(6)]
+    return _weno5_face(*cells[:5]), _weno5_face(*cells[:0:-1])
+
+
+def _weno5_face(a: Tensor, b: Tensor, c: Tensor, d: Tensor, e: Tensor) -> Tensor:
+    """Value at the face between c and d, from the side of c."""
+    b0 = 13 / 12 * (a - 2 * b + c).square() + 0.25 * (a - 4 * b + 3 * c).square()
+    b1 = 13 / 12 * (b - 2 * c + d).square() + 0.25 * (b - d).square()
+    b2 = 13 / 12 * (c - 2 * d + e).square() + 0.25 * (3 * c - 4 * d + e).square()
+    tau = (b0 - b2).abs()
+    # Added to b so that flat data do not divide by zero. Large enough that the square of tau / b stays
+    # finite beside a jump, where b may vanish on one side only.
+    tiny = 1e-40 if a.dtype == torch.float64 else 1e-12
+    w0 = 0.1 * (1 + (tau / (b0 + tiny)).square())
+    w1 = 0.6 * (1 + (tau / (b1 + tiny)).square())
+    w2 = 0.3 * (1 + (tau / (b2 + tiny)).square())
+    q0 = 2 * a - 7 * b + 11 * c
+    q1 = -b + 5 * c + 2 * d
+    q2 = 2 * c + 5 * d - e
+    return (w0 * q0 + w1 * q1 + w2 * q2) / (6 * (w0 + w1 + w2))
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """Face states from averages.
+
+    Args:
+        faces: (w with ghost cells, tensor axis) -> states left and right of each of the N + 1 faces.
+        ghosts: how many ghost cells it reads on each side.
+        order: formal order on smooth flows along an axis.
+    """
+
+    faces: Callable[[Tensor, int], Faces]
+    ghosts: int
+    order: int
+
+
+RECONSTRUCTIONS = {
+    "godunov": Reconstruction(_godunov, ghosts=1, order=1),
+    "muscl": Reconstruction(_muscl, ghosts=2, order=2),
+    "weno5": Reconstruction(_weno5, ghosts=3, order=5),
+}
