@@ -1,0 +1,172 @@
+"""What every surrogate has to beat: persistence, the training mean, and classical solvers on coarser grids."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sciml.domains import Domain, Grid, Mesh
+from sciml.experiments.evaluate import Contestant, from_step
+from sciml.pdes.base import PDE
+from sciml.resample import resample
+from sciml.step import Step, iterate, persistence
+
+
+def persistence_baseline(like: Step) -> Contestant:
+    """The state stays as it is."""
+    kept = from_step("persistence", persistence(like), "baseline")
+    return Contestant(kept.name, kept.kind, kept.states)
+
+
+def training_mean(mean: Tensor) -> Contestant:
+    """The mean state (C, *points) or (C,) of the training data at every time."""
+
+    def states(u0: Tensor, steps: int) -> Iterator[Tensor]:
+        per_point = mean.reshape(*mean.shape, *[1] * (u0.ndim - 1 - mean.ndim)).to(u0)
+        constant = per_point.expand_as(u0)
+        for _ in range(steps):
+            yield constant
+
+    return Contestant("training mean", "baseline", states)
+
+
+def through(
+    name: str,
+    step: Callable[[Tensor], Tensor],
+    restrict: Callable[[Tensor], Tensor],
+    prolong: Callable[[Tensor], Tensor],
+) -> Contestant:
+    """A solver on points of its own: it starts from the restricted state and is scored after prolongation.
+
+    Its cost is that of its own step; carrying the states to the reference's points is the scoring's business.
+    """
+
+    def states(u0: Tensor, steps: int) -> Iterator[Tensor]:
+        following = iterate(step, restrict(u0.double()), steps)
+        next(following)
+        for state in following:
+            yield prolong(state).to(u0.dtype)
+
+    return Contestant(name, "solver", states, step, lambda u0: restrict(u0.double()))
+
+
+def coarse_grid_solvers(
+    pde: PDE,
+    grid: Grid,
+    dt: float,
+    *,
+    factors: Sequence[int] = (1, 2, 4, 8),
+    orders: Sequence[int] = (2, 4),
+    build: Callable[..., Step] | None = None,
+) -> list[Contestant]:
+    """The equation's own solver on the data's grid and on coarser ones, as cheap as its stability allows.
+
+    Args:
+        pde: the equation with the parameters of the test trajectories.
+        grid: the points of the data.
+        dt: time between frames.
+        factors: the grid is made coarser by each of these where the numbers divide and four points remain.
+        orders: orders in time for semi-linear equations on periodic grids, each with a single step per frame.
+        build: solver builder, `sciml.solvers.build` unless given.
+    """
+    if build is None:
+        from sciml.solvers import build as chosen
+    else:
+        chosen = build
+    found = []
+    spectral = all(grid.periodic) and grid.centering == "node"
+    for factor in factors:
+        if any(n % factor or n // factor < 4 for n in grid.shape):
+            continue
+        coarse = grid.resized([n // factor for n in grid.shape])
+        size = "x".join(str(n) for n in coarse.shape)
+        for order in orders if spectral else (None,):
+            step = (
+                chosen(pde, coarse, dt, order=order, substeps=1)
+                if order is not None
+                else chosen(pde, coarse, dt)
+            )
+            method = f"order {order}, " if order is not None else ""
+            found.append(
+                through(f"solver {method}{size}", step, _resampler(grid, coarse), _resampler(coarse, grid))
+            )
+    return found
+
+
+def _resampler(source: Grid, target: Grid) -> Callable[[Tensor], Tensor]:
+    return lambda u: resample(u, source, target)
+
+
+def coarse_mesh_solvers(
+    make_step: Callable[[Mesh], Step], mesh: Mesh, coarser: Sequence[Mesh]
+) -> list[Contestant]:
+    """The finite-element step on the data's mesh and on coarser meshes of the same region.
+
+    Args:
+        make_step: builds the step on a mesh.
+        mesh: the data's mesh.
+        coarser: further meshes.
+    """
+    found = [from_step(f"solver {mesh.shape[0]} nodes", make_step(mesh), "solver")]
+    for other in coarser:
+        down, up = nodal_interpolation(mesh, other), nodal_interpolation(other, mesh)
+        found.append(through(f"solver {other.shape[0]} nodes", make_step(other), _apply(down), _apply(up)))
+    return found
+
+
+def _apply(matrix: Tensor) -> Callable[[Tensor], Tensor]:
+    def product(u: Tensor) -> Tensor:
+        flat = u.flatten(0, -2).to(matrix.dtype)
+        return (matrix @ flat.T).T.reshape(*u.shape[:-1], matrix.shape[0])
+
+    return product
+
+
+def nodal_interpolation(source: Mesh, target: Mesh) -> Tensor:
+    """Sparse matrix (N_target, N_source) that evaluates P1 functions of `source` at the nodes of `target`.
+
+    Nodes that fall outside, beside a curved wall that the two meshes resolve differently, take the value of the
+    nearest node. Triangles only.
+
+    Raises:
+        ValueError: the meshes are not two-dimensional.
+    """
+    if source.dimension != 2 or target.dimension != 2:
+        raise ValueError(
+            f"nodal_interpolation got meshes in {source.dimension}D and {target.dimension}D; expected triangles."
+        )
+    from matplotlib.tri import Triangulation
+    from scipy.spatial import cKDTree
+
+    points, cells = source.points.numpy(), source.cells.numpy()
+    wanted = target.points.numpy()
+    triangle = Triangulation(points[:, 0], points[:, 1], cells).get_trifinder()(wanted[:, 0], wanted[:, 1])
+    inside = triangle >= 0
+    corners = points[cells[np.where(inside, triangle, 0)]]
+    edges = np.stack([corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]], axis=-1)
+    second = np.linalg.solve(edges, (wanted - corners[:, 0])[..., None])[..., 0]
+    shares = np.concatenate([1 - second.sum(axis=1, keepdims=True), second], axis=1)
+    columns = cells[np.where(inside, triangle, 0)].copy()
+    nearest = cKDTree(points).query(wanted)[1]
+    columns[~inside], shares[~inside] = nearest[~inside, None], np.array([1.0, 0.0, 0.0])
+    rows = np.repeat(np.arange(len(wanted)), 3)
+    return torch.sparse_coo_tensor(
+        torch.from_numpy(np.stack([rows, columns.reshape(-1)])),
+        torch.from_numpy(shares.reshape(-1)),
+        (len(wanted), len(points)),
+        dtype=torch.float64,
+    ).coalesce()
+
+
+def mean_of(states: Tensor, domain: Domain) -> Tensor:
+    """Mean over samples and times, (B, T, C, *points) -> (C, *points); per channel on periodic grids.
+
+    On a periodic box no point is special, so the spatial mean is the better guess from little data.
+    """
+    mean = states.double().mean(dim=(0, 1))
+    if isinstance(domain, Grid) and all(domain.periodic):
+        return mean.flatten(1).mean(dim=1)
+    return mean
