@@ -1,0 +1,16 @@
+"""How to differentiate on a domain."""
+
+from sciml.calculus.autograd import Autograd
+from sciml.calculus.base import Calculus
+from sciml.calculus.constants import Constants
+from sciml.calculus.finite_difference import FiniteDifference
+from sciml.calculus.spectral import Spectral, Symbol
+
+__all__ = [
+    "Autograd",
+    "Calculus",
+    "Constants",
+    "FiniteDifference",
+    "Spectral",
+    "Symbol",
+]

@@ -21,6 +21,16 @@ class Calculus(nn.Module, ABC):
     def derivative(self, u: Tensor, axis: int, order: int = 1) -> Tensor:
         """d^order u / dx_axis^order, (B, C, *points) -> (B, C, *points) [u / length^order]."""
 
+    def coordinates(self, u: Tensor) -> Tensor:
+        """Where the points of u lie, (1 or B, D, *points) in its dtype [length], for forcing terms.
+
+        Raises:
+            TypeError: this calculus knows no points.
+        """
+        raise TypeError(
+            f"{type(self).__name__} knows no points, so it takes no forcing that depends on them."
+        )
+
     def gradient(self, u: Tensor) -> Tensor:
         """(B, C, *points) -> (B, C, D, *points) [u / length]."""
         return torch.stack([self.derivative(u, axis) for axis in range(self.dimension)], dim=2)

@@ -9,7 +9,7 @@ from typing import ClassVar, Protocol, runtime_checkable
 from torch import Tensor
 
 from sciml.calculus.base import Calculus
-from sciml.domains import Domain
+from sciml.domains import Domain, Grid, Mesh, NodeType
 from sciml.trajectory import Field, channel_names
 
 
@@ -98,6 +98,10 @@ class HasExact(Protocol):
         as (B, C, *points)."""
         ...
 
+    def exact_lengths(self, dimension: int) -> tuple[float, ...]:
+        """Sides of the box, with its low corner at the origin, on which it holds [length]."""
+        ...
+
 
 def integral(density: Tensor, domain: Domain) -> Tensor:
     """Integral over the domain of each channel, (B, C, *points) -> (B, C) [density * length^D].
@@ -109,3 +113,17 @@ def integral(density: Tensor, domain: Domain) -> Tensor:
         raise TypeError("integral needs a Grid or a Mesh; a Cloud has no quadrature weights.")
     weights = domain.weights(dtype=density.dtype, device=density.device)
     return (density * weights).flatten(2).sum(dim=2)
+
+
+def is_periodic(domain: Domain) -> bool:
+    """Whether the domain is a box that wraps round along every axis."""
+    return isinstance(domain, Grid) and all(domain.periodic)
+
+
+def is_insulated(domain: Domain) -> bool:
+    """Whether a diffusing quantity cannot leave: periodic or Neumann sides, or a mesh without held nodes."""
+    if isinstance(domain, Mesh):
+        return bool((domain.types == NodeType.NORMAL).all())
+    return isinstance(domain, Grid) and all(
+        side in ("periodic", "neumann") for sides in domain.sides for side in sides
+    )
