@@ -536,18 +536,18 @@ def save(evaluation: Evaluation, folder: Path) -> None:
     }
     arrays["head"] = np.frombuffer(json.dumps(head).encode(), dtype=np.uint8)
     folder.mkdir(parents=True, exist_ok=True)
-    with _replacing(folder / "evaluation.npz") as temporary, open(temporary, "wb") as stream:
+    with replacing(folder / "evaluation.npz") as temporary, open(temporary, "wb") as stream:
         np.savez_compressed(stream, **arrays)
-    with _replacing(folder / "summary.json") as temporary:
-        temporary.write_text(json.dumps(_finite(summary(evaluation)), indent=2) + "\n")
-    with _replacing(folder / "metrics.csv") as temporary, open(temporary, "w") as stream:
+    with replacing(folder / "summary.json") as temporary:
+        temporary.write_text(json.dumps(finite(summary(evaluation)), indent=2) + "\n")
+    with replacing(folder / "metrics.csv") as temporary, open(temporary, "w") as stream:
         stream.write("step,seed,sample,lead_step,lead_time,metric,value\n")
         for name, seed, sample, lead, when, metric, value in tidy_rows(evaluation):
             quoted = '"' + name.replace('"', '""') + '"' if "," in name else name
             stream.write(f"{quoted},{seed},{sample},{lead},{when:.9g},{metric},{value:.9g}\n")
 
 
-class _replacing:
+class replacing:
     """A temporary path beside `final` that takes its name when the block ends well, and goes when it does not."""
 
     def __init__(self, final: Path) -> None:
@@ -564,12 +564,12 @@ class _replacing:
             self.temporary.unlink(missing_ok=True)
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
     """Numbers that JSON has no word for, as null."""
     if isinstance(value, dict):
-        return {k: _finite(v) for k, v in value.items()}
+        return {k: finite(v) for k, v in value.items()}
     if isinstance(value, list):
-        return [_finite(v) for v in value]
+        return [finite(v) for v in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
