@@ -77,10 +77,10 @@ class Burgers(SemiLinear):
                 f"Burgers.exact got viscosity {least:g} and times from {float(time.detach().min()):g}; "
                 "Cole-Hopf needs a positive viscosity and times of at least 0."
             )
-        # The exponent cos(x - c s)/(2 nu) - s^2, c = sqrt(4 nu t), peaks within |s| <= sqrt(t/(4 nu)); 8
-        # widths of the Gaussian beyond that leave 1e-14. Its growth off the real axis, like (1 + t) s^2,
-        # sets the step. Both bounds are also small enough where the periods of the cosine compete.
-        reach = math.sqrt(last / (4 * least)) + 8.0
+        # The exponent cos(x - c s)/(2 nu) - s^2, c = sqrt(4 nu t), peaks within |s| <= sqrt(t/(4 nu)) and
+        # within |s| <= pi/c, as the next crest of the cosine is never farther than pi. 8 widths of the
+        # Gaussian beyond that are enough; its growth off the real axis, like (1 + t) s^2, sets the step.
+        reach = math.sqrt(min(last, math.pi) / (4 * least)) + 8.0
         steps = math.ceil(reach * math.sqrt(1.0 + last) / 0.3)
         s = torch.linspace(-reach, reach, 2 * steps + 1, dtype=x.dtype, device=x.device)
         nu, time = (v.unsqueeze(-1) if v.ndim else v for v in (nu, time))
