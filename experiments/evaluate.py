@@ -627,3 +627,48 @@ def load(folder: Path) -> Evaluation:
         head["picture_labels"],
         nested("jacobians/"),
     )
+
+
+def add_jacobians(
+    evaluation: Evaluation,
+    contestants: Sequence[Contestant],
+    reference: Trajectory,
+    *,
+    solver: Step | None = None,
+    states: int = 9,
+    seed: int = 0,
+) -> None:
+    """Keep norms of the one-step Jacobian of each surrogate, and of the solver it imitates, along one true trajectory.
+
+    Args:
+        evaluation: receives them.
+        contestants: those with a Step behind them, the first seed of each surrogate.
+        reference: test trajectories; the first sample is walked along.
+        solver: the reference solver on the data's own points, if there is one.
+        states: number of states, evenly spread over the training horizon twice over.
+        seed: of the random probes.
+    """
+    from sciml.regularizers import jacobian_diagnostics
+
+    last = min(2 * evaluation.trained_steps, evaluation.steps)
+    chosen = sorted(set(np.linspace(0, last, states).round().astype(int).tolist()))
+    along = reference.data[0, chosen]
+    measured: dict[str, Callable[[Tensor], Tensor]] = {}
+    for contestant in contestants:
+        if contestant.kind == "surrogate" and contestant.step is not None:
+            measured.setdefault(contestant.name, contestant.step)
+    if solver is not None:
+        measured["reference solver"] = solver
+    for name, step in measured.items():
+        at = along.double() if name == "reference solver" else along
+        generator = torch.Generator().manual_seed(seed)
+        found = jacobian_diagnostics(step, at, generator=generator)
+        energy = found["row_energy"][-1]
+        evaluation.jacobians[name] = {
+            "times": reference.times.numpy()[chosen],
+            "spectral_norm": found["spectral_norm"].double().numpy(),
+            "frobenius": found["frobenius"].double().numpy(),
+            "row_energy": energy.flatten(1).mean(dim=1).double().numpy()
+            if energy.ndim > 1
+            else energy.double().numpy(),
+        }
