@@ -1,0 +1,24 @@
+"""Training losses as values."""
+
+from sciml.objectives.base import Discrepancy, Objective, Parts
+from sciml.objectives.maps import MapObjective, RelativeL2Map
+from sciml.objectives.noisy import NoisyOneStep
+from sciml.objectives.pushforward import Pushforward
+from sciml.objectives.regularized import Regularized
+from sciml.objectives.unrolled import OneStep, Unrolled
+
+OBJECTIVES: tuple[type[Objective], ...] = (OneStep, Unrolled, Pushforward, NoisyOneStep, Regularized)
+
+__all__ = [
+    "OBJECTIVES",
+    "Discrepancy",
+    "MapObjective",
+    "NoisyOneStep",
+    "Objective",
+    "OneStep",
+    "Parts",
+    "Pushforward",
+    "Regularized",
+    "RelativeL2Map",
+    "Unrolled",
+]

@@ -1,0 +1,79 @@
+"""A loss with a penalty."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from sciml.objectives.base import Objective, Parts
+from sciml.regularizers.base import Regularizer
+
+
+class Regularized(Objective):
+    """A loss L and a penalty R on the step's Jacobian at the first state of each window.
+
+        scale free   log(L + floor) + w R        otherwise   L + w R
+
+    One-step losses fall to 1e-6 and below, where any fixed weight ends up ruling the plain sum; under
+    the logarithm the penalty keeps its proportion. The weight grows linearly from 0 over the first
+    `warmup` training updates; the count is a buffer stored with the model, so a resumed run goes on
+    where it stopped. Only calls in training mode are counted.
+
+    Args:
+        objective: gives L.
+        regularizer: gives R, (B,).
+        weight: w after the warm-up, 0 or more.
+        warmup: number of training updates.
+        scale_free: take the logarithm of the loss.
+        floor: added under the logarithm.
+
+    Raises:
+        ValueError: weight or warm-up are negative, or the floor is not positive.
+    """
+
+    updates: Tensor
+
+    def __init__(
+        self,
+        objective: Objective,
+        regularizer: Regularizer,
+        weight: float = 0.01,
+        warmup: int = 0,
+        scale_free: bool = True,
+        floor: float = 1e-12,
+    ) -> None:
+        super().__init__()
+        if not weight >= 0 or warmup < 0 or not floor > 0:
+            raise ValueError(
+                f"Regularized got weight={weight}, warmup={warmup}, floor={floor}; expected weight and "
+                "warm-up of 0 or more and a positive floor."
+            )
+        self.objective = objective
+        self.regularizer = regularizer
+        self.weight = float(weight)
+        self.warmup = int(warmup)
+        self.scale_free = scale_free
+        self.floor = float(floor)
+        self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
+
+    def current_weight(self) -> Tensor:
+        """w at the present update."""
+        if self.warmup == 0:
+            return torch.full((), self.weight, dtype=torch.float64, device=self.updates.device)
+        return self.weight * (self.updates.to(torch.float64) / self.warmup).clamp(max=1.0)
+
+    def forward(
+        self,
+        step: Callable[[Tensor], Tensor],
+        window: Tensor,
+        generator: torch.Generator | None = None,
+    ) -> tuple[Tensor, Parts]:
+        loss, parts = self.objective(step, window, generator)
+        penalty = self.regularizer(step, window[:, 0], generator).mean()
+        weight = self.current_weight().to(loss.dtype)
+        if self.training:
+            self.updates += 1
+        total = (torch.log(loss + self.floor) if self.scale_free else loss) + weight * penalty
+        return total, {**parts, "loss": loss.detach(), "penalty": penalty.detach(), "weight": weight}

@@ -1,0 +1,186 @@
+"""The Jacobian penalty that adapts to the state."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from sciml.regularizers.base import Regularizer
+from sciml.regularizers.frobenius import channel_scales
+from sciml.regularizers.jacobian import (
+    Distribution,
+    Mode,
+    Target,
+    check_options,
+    jacobian_energy,
+    per_channel,
+)
+
+Points = Literal["grid", "mesh"]
+Padding = Literal["circular", "replicate", "zeros"]
+
+
+class _Clamp(torch.autograd.Function):
+    """Clamp whose gradient is stopped only where it points further out.
+
+    A plain clamp has no gradient outside its limits, so a scale that once overshot would stay there.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, s: Tensor, low: float, high: float) -> Tensor:
+        ctx.save_for_backward(s)
+        ctx.limits = (low, high)
+        return s.clamp(low, high)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        (s,) = ctx.saved_tensors
+        low, high = ctx.limits
+        (grad,) = grads
+        outward = ((s < low) & (grad > 0)) | ((s > high) & (grad < 0))
+        return torch.where(outward, 0.0, grad), None, None
+
+
+class JAWS(Regularizer):
+    """Jacobian penalty with a learned, local strength: mean over points of exp(-s) q + s.
+
+    q is the estimated row energy of the Jacobian (`jacobian_energy`) and s = s_phi(u) a field that a
+    small network reads off the state. At its optimum s = log E[q]: the penalty presses where the step
+    is insensitive anyway (smooth regions) and gives way where it has to be sensitive (fronts and
+    shocks). s does not see the random probe; if it did, it would learn log E[q] - 1.27.
+
+    Jacobian-adaptive weighting for stability, Nie and Suzuki, arXiv 2603.05538; the head, the clamp and
+    the estimator follow from its abstract (a Gaussian prior of variance exp(s) on the local Jacobian).
+    The value has no sign and no natural scale: use it with the logarithm of the loss
+    (`Regularized(..., scale_free=True)`, weight 0.003 to 0.1), or it outweighs a small loss.
+
+    Args:
+        channels: C of the state.
+        dimension: number of space axes.
+        points: "grid" reads a neighbourhood by convolution; "mesh" reads each node alone, for states
+            (B, C, N) of any mesh, and so does not see gradients.
+        padding: what lies beyond the edge of a grid: "circular" for periodic axes.
+        width: hidden channels of the head.
+        kernel: odd width of its convolutions.
+        limits: smallest and largest s.
+        probes: random directions per state.
+        scale: a typical size of each channel (C,); divides the state that the head reads, and the
+            Jacobian where channels have unlike units.
+        target: "identity" penalises J - I.
+        distribution: of the directions.
+        mode: how the Jacobian is multiplied, see `jacobian_vector`.
+
+    Raises:
+        ValueError: an option is unknown, or a state does not have the promised axes and channels.
+    """
+
+    scale: Tensor | None
+
+    def __init__(
+        self,
+        channels: int,
+        dimension: int,
+        points: Points = "grid",
+        padding: Padding = "circular",
+        width: int = 16,
+        kernel: int = 7,
+        limits: tuple[float, float] = (-6.0, 4.0),
+        probes: int = 1,
+        scale: Sequence[float] | Tensor | None = None,
+        target: Target | None = None,
+        distribution: Distribution = "rademacher",
+        mode: Mode = "auto",
+    ) -> None:
+        super().__init__()
+        check_options("row", probes, distribution, mode, target)
+        if dimension not in (1, 2, 3) or channels < 1 or width < 1:
+            raise ValueError(
+                f"JAWS got channels={channels}, dimension={dimension}, width={width}; expected positive "
+                "numbers and one to three axes."
+            )
+        if points not in get_args(Points) or padding not in get_args(Padding):
+            raise ValueError(
+                f"JAWS got points={points!r}, padding={padding!r}; expected one of {list(get_args(Points))} "
+                f"and one of {list(get_args(Padding))}."
+            )
+        if kernel < 1 or kernel % 2 == 0:
+            raise ValueError(f"JAWS got kernel={kernel}; expected an odd number.")
+        if not limits[0] < 0 < limits[1]:
+            raise ValueError(f"JAWS got limits {limits}; expected low < 0 < high, since s starts at 0.")
+        sizes = channel_scales(scale, "JAWS")
+        if sizes is not None and len(sizes) != channels:
+            raise ValueError(f"JAWS got {len(sizes)} channel scales for {channels} channels.")
+        self.channels = channels
+        self.axes = dimension if points == "grid" else 1
+        self.limits = (float(limits[0]), float(limits[1]))
+        self.probes = probes
+        self.target = target
+        self.distribution = distribution
+        self.mode = mode
+        self.register_buffer("scale", sizes, persistent=False)
+        convolution = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[self.axes - 1]
+        k = kernel if points == "grid" else 1
+        last = convolution(width, 1, k, padding=k // 2, padding_mode=padding)
+        self.head = nn.Sequential(
+            convolution(channels, width, k, padding=k // 2, padding_mode=padding), nn.GELU(), last
+        )
+        # s = 0 at first: training starts from the uniform penalty.
+        nn.init.zeros_(last.weight)
+        if last.bias is not None:
+            nn.init.zeros_(last.bias)
+
+    def _raw(self, u: Tensor) -> Tensor:
+        if u.ndim != self.axes + 2 or u.shape[1] != self.channels:
+            raise ValueError(
+                f"JAWS got a state of shape {tuple(u.shape)}; expected (B, {self.channels}, ...) with "
+                f"{self.axes} axes of points. For nodes of a mesh, (B, C, N), use points='mesh'."
+            )
+        size = per_channel(self.scale, u)
+        return self.head(u if size is None else u / size)[:, 0]
+
+    def log_variance(self, u: Tensor) -> Tensor:
+        """The field s, (B, C, *points) -> (B, *points)."""
+        return _Clamp.apply(self._raw(u), *self.limits)
+
+    def energy(
+        self, step: Callable[[Tensor], Tensor], u: Tensor, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """The row energies q that the penalty uses, (B, *points)."""
+        return jacobian_energy(
+            step,
+            u,
+            probes=self.probes,
+            distribution=self.distribution,
+            mode=self.mode,
+            target=self.target,
+            scale=self.scale,
+            generator=generator,
+        )
+
+    def forward(
+        self, step: Callable[[Tensor], Tensor], u: Tensor, generator: torch.Generator | None = None
+    ) -> Tensor:
+        s = self.log_variance(u)
+        q = self.energy(step, u, generator)
+        return (torch.exp(-s) * q + s).flatten(1).mean(dim=1)
+
+    def diagnostics(
+        self, step: Callable[[Tensor], Tensor], u: Tensor, generator: torch.Generator | None = None
+    ) -> dict[str, Tensor]:
+        """What the head has learnt, without gradients.
+
+        Returns:
+            "log_variance" s (B, *points), "row_energy" q (B, *points), and "clamped", the fraction of
+            points (B,) where s sits on a limit; above one fifth the limits decide, not the data.
+        """
+        with torch.no_grad():
+            raw = self._raw(u)
+            outside = (raw <= self.limits[0]) | (raw >= self.limits[1])
+            return {
+                "log_variance": raw.clamp(*self.limits),
+                "row_energy": self.energy(step, u, generator),
+                "clamped": outside.to(u.dtype).flatten(1).mean(dim=1),
+            }
