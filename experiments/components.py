@@ -1,0 +1,253 @@
+"""Objects from their names in a file: `class_path` and `init_args`, checked against the class itself.
+
+A part of a study (network, objective, constraint, ...) is written as in jsonargparse,
+
+    network: {class_path: FNO, init_args: {width: 32, modes: [16]}}
+
+or as the bare class where it needs no arguments. The name is that of a class in the package's own
+modules, a dotted path, or a file of the user's, `my_network.py:MyNetwork`. What only the data can tell
+(numbers of channels, dimension, domain) is filled in under the names in `FILLED`, unless given.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from sciml.errors import UserError
+
+# Where a bare class name is looked up, in this order.
+MODULES = (
+    "sciml.models",
+    "sciml.objectives",
+    "sciml.regularizers",
+    "sciml.constraints",
+    "sciml.pdes",
+    "sciml.fields",
+    "sciml.domains",
+    "sciml.datasets.recipes",
+)
+
+# Arguments that the data fill in, by the part of a variant and the name they have in constructors.
+FILLED: Mapping[str, tuple[str, ...]] = {
+    "network": (
+        *("in_channels", "out_channels", "dimension", "domain", "grid", "mesh"),
+        *("lengths", "origin", "periodic", "horizon", "initial"),
+    ),
+    "constraint": ("dimension", "domain", "grid", "mesh"),
+    "objective": ("channels", "dimension", "domain", "grid", "mesh", "pde", "horizon"),
+}
+
+PLAIN = (str, int, float, bool, type(None), list, tuple, Mapping)
+
+Component = str | Mapping[str, Any]
+
+
+def is_component(value: object) -> bool:
+    """Whether a value read from a file names a class."""
+    return isinstance(value, Mapping) and "class_path" in value
+
+
+def split(component: Component, where: str) -> tuple[str, dict[str, Any]]:
+    """Class path and arguments of a component.
+
+    Raises:
+        UserError: it is neither a class name nor a mapping with class_path and, perhaps, init_args.
+    """
+    if isinstance(component, str):
+        return component, {}
+    if not is_component(component):
+        raise UserError(
+            f"{where} is {component!r}; expected a class name, or class_path with init_args, such as "
+            "{class_path: FNO, init_args: {width: 32}}."
+        )
+    unknown = set(component) - {"class_path", "init_args"}
+    if unknown:
+        raise UserError(
+            f"{where} has {sorted(map(str, unknown))} beside class_path; the class's arguments go under init_args."
+        )
+    arguments = component.get("init_args") or {}
+    if not isinstance(component["class_path"], str) or not isinstance(arguments, Mapping):
+        raise UserError(
+            f"{where} needs a text as class_path and a mapping as init_args; got {component!r}."
+        )
+    return component["class_path"], dict(arguments)
+
+
+def find_class(class_path: str, where: str) -> type:
+    """The class that a path names; a file's module is loaded once.
+
+    Raises:
+        UserError: there is no such class; the message lists near names.
+    """
+    file, colon, name = class_path.rpartition(":")
+    if colon:
+        return _attribute(_from_file(file, where), name, class_path, where)
+    module_name, dot, name = class_path.rpartition(".")
+    if dot:
+        try:
+            return _attribute(importlib.import_module(module_name), name, class_path, where)
+        except ModuleNotFoundError as error:
+            if error.name is None or not (module_name + ".").startswith(error.name + "."):
+                raise  # the module is there and lacks a part of its own; its message says which
+            raise UserError(
+                f"{where}: no module {module_name!r} for {class_path!r}; a class in a file of your own is "
+                "written as path/to/file.py:ClassName."
+            ) from error
+    known: list[str] = []
+    for module_name in MODULES:
+        module = importlib.import_module(module_name)
+        exported = list(getattr(module, "__all__", ()))
+        known += exported
+        if name in exported:
+            return _attribute(module, name, class_path, where)
+    near = difflib.get_close_matches(class_path, known, n=3)
+    hint = f"; did you mean {' or '.join(near)}?" if near else "."
+    raise UserError(
+        f"{where}: no class {class_path!r}{hint} `sciml list` names the classes here; one of your own is "
+        "written as path/to/file.py:ClassName."
+    )
+
+
+def _from_file(file: str, where: str) -> ModuleType:
+    path = Path(file).expanduser().resolve()
+    if not path.is_file():
+        raise UserError(f"{where}: there is no file {file!r} (looked for {path}).")
+    name = f"sciml_user_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, path)
+        if spec is None or spec.loader is None:
+            raise UserError(f"{where}: {file!r} is not a Python file.")
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module
+        try:
+            spec.loader.exec_module(module)
+        except BaseException:
+            del sys.modules[name]
+            raise
+    return sys.modules[name]
+
+
+def _attribute(module: ModuleType, name: str, class_path: str, where: str) -> type:
+    found = getattr(module, name, None)
+    if not inspect.isclass(found):
+        names = [n for n, value in vars(module).items() if inspect.isclass(value)]
+        names += list(getattr(module, "__all__", ()))
+        near = difflib.get_close_matches(name, names, n=3)
+        hint = f"; did you mean {' or '.join(dict.fromkeys(near))}?" if near else "."
+        raise UserError(f"{where}: {class_path!r} is not a class{hint}")
+    return found
+
+
+def _accepted(cls: type) -> dict[str, inspect.Parameter]:
+    parameters = inspect.signature(cls).parameters
+    return {n: p for n, p in parameters.items() if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)}
+
+
+def _is_nested(value: object) -> bool:
+    if isinstance(value, Mapping):
+        return is_component(value)
+    return isinstance(value, Sequence) and not isinstance(value, str) and any(map(is_component, value))
+
+
+def _plain_arguments(cls: type, arguments: Mapping[str, Any], skip: set[str], where: str) -> dict[str, Any]:
+    """The arguments without nested components, checked and converted by the types in the signature."""
+    import jsonargparse
+
+    parser = jsonargparse.ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(cls, "of", skip=skip, fail_untyped=False, instantiate=False)
+    try:
+        made = parser.instantiate_classes(parser.parse_object({"of": dict(arguments)}))
+    except (jsonargparse.ArgumentError, TypeError, ValueError, KeyError) as error:
+        raise UserError(f"{where} ({cls.__name__}): {plain_message(error)}.") from error
+    values = made.get("of") or {}
+    return {name: values[name] for name in arguments}
+
+
+def plain_message(error: BaseException) -> str:
+    """One line from an error of jsonargparse, without the names of its machinery."""
+    text = " ".join(line.strip() for line in str(error).splitlines() if line.strip())
+    text = re.sub(r"Parser key \"(?:of\.)?([^\"]*)\":", r"argument \1:", text)
+    text = (
+        re.sub(r"<class '([^']*)'>", r"\1", text)
+        .replace("typing.", "")
+        .replace("required: of.", "required: ")
+    )
+    return text.replace(" of.", " ").rstrip(".")
+
+
+def _checked(
+    component: Component, where: str, filled: Sequence[str]
+) -> tuple[type, dict[str, Any], dict[str, Any]]:
+    """Class, its plain arguments and its nested components, all checked."""
+    class_path, arguments = split(component, where)
+    cls = find_class(class_path, where)
+    accepted = _accepted(cls)
+    unknown = [name for name in arguments if name not in accepted]
+    if unknown:
+        near = difflib.get_close_matches(unknown[0], accepted, n=2)
+        hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else "."
+        raise UserError(
+            f"{where}: {cls.__name__} has no argument {unknown[0]!r}{hint} It takes {', '.join(accepted)}."
+        )
+    nested = {name: value for name, value in arguments.items() if _is_nested(value)}
+    plain = {name: value for name, value in arguments.items() if name not in nested}
+    # Objects (a domain, a module) are passed by code, not read from files, and need no conversion.
+    objects = {n: v for n, v in plain.items() if not isinstance(v, PLAIN)}
+    skip = set(nested) | set(objects) | {n for n in filled if n in accepted and n not in plain}
+    plain = {name: value for name, value in plain.items() if name not in objects}
+    return cls, {**_plain_arguments(cls, plain, skip, where), **objects}, nested
+
+
+def check(component: Component, where: str, filled: Sequence[str] = ()) -> None:
+    """Check names and types of a component and of those inside it, without making anything.
+
+    Arguments named in `filled` may be left out.
+
+    Raises:
+        UserError: an unknown class or argument, a wrong type, or a required argument left out.
+    """
+    _, _, nested = _checked(component, where, filled)
+    for name, value in nested.items():
+        items = enumerate(value) if not isinstance(value, Mapping) else [(None, value)]
+        for index, item in items:
+            check(item, f"{where}.{name}" + ("" if index is None else f"[{index}]"), filled)
+
+
+def build(component: Component, where: str, facts: Mapping[str, Any] | None = None) -> Any:
+    """Make the object that a component describes.
+
+    Args:
+        component: class name, or mapping with class_path and init_args.
+        where: its place in the file, for messages.
+        facts: values for arguments that the data fill in, by name; given arguments win.
+
+    Raises:
+        UserError: the class or an argument is unknown or of a wrong type, or the constructor refuses.
+    """
+    facts = facts or {}
+    cls, plain, nested = _checked(component, where, tuple(facts))
+    arguments = dict(plain)
+    for name, value in nested.items():
+        if isinstance(value, Mapping):
+            arguments[name] = build(value, f"{where}.{name}", facts)
+        else:
+            arguments[name] = [build(v, f"{where}.{name}[{i}]", facts) for i, v in enumerate(value)]
+    for name in _accepted(cls):
+        if name in facts and name not in arguments:
+            arguments[name] = facts[name]
+    try:
+        return cls(**arguments)
+    except UserError:
+        raise
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{where}: {error}") from error

@@ -1,0 +1,405 @@
+"""What a study says: data, variants, training, seeds, evaluation. One typed schema, read by jsonargparse."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from sciml.errors import UserError
+
+Precision = Literal["32-true", "64-true", "bf16-mixed", "16-mixed"]
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """How long and with what the weights are fitted.
+
+    Args:
+        updates: number of optimiser updates.
+        epochs: passes over the training windows; if given, takes the place of `updates`.
+        batch_size: windows per update.
+        learning_rate: its peak.
+        warmup: updates in which the rate rises linearly from zero to its peak.
+        schedule: "cosine" falls to zero at the last update, "constant" stays at the peak.
+        optimizer: "adam", or "adamw" with decoupled weight decay.
+        weight_decay: decay factor of the optimiser.
+        clip: largest norm of the gradient, none if left out.
+        polish: iterations of L-BFGS (strong Wolfe, fixed random draws) after the other updates.
+        ema: decay of an exponential average of the weights, which is then what is evaluated.
+        precision: of the training loop; weights and data are float32 unless it is "64-true".
+        accelerator: "auto", "cpu", "gpu", ... as Lightning names them.
+        threads: CPU threads of torch, its own choice if left out.
+        checkpoint_every: updates between checkpoints.
+        log_every: updates between lines of the history.
+
+    Raises:
+        ValueError: a number is out of its range.
+    """
+
+    updates: int = 2000
+    epochs: int | None = None
+    batch_size: int = 32
+    learning_rate: float = 1e-3
+    warmup: int = 0
+    schedule: Literal["cosine", "constant"] = "cosine"
+    optimizer: Literal["adam", "adamw"] = "adam"
+    weight_decay: float = 0.0
+    clip: float | None = None
+    polish: int = 0
+    ema: float | None = None
+    precision: Precision = "32-true"
+    accelerator: str = "auto"
+    threads: int | None = None
+    checkpoint_every: int = 500
+    log_every: int = 50
+
+    def __post_init__(self) -> None:
+        for name in ("updates", "batch_size", "checkpoint_every", "log_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"training.{name} is {getattr(self, name)}; expected at least 1.")
+        for name in ("epochs", "threads"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"training.{name} is {value}; expected at least 1, or leave it out.")
+        for name in ("warmup", "polish", "weight_decay"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"training.{name} is {getattr(self, name)}; expected 0 or more.")
+        if not self.learning_rate > 0:
+            raise ValueError(f"training.learning_rate is {self.learning_rate}; expected a positive number.")
+        if self.ema is not None and not 0 < self.ema < 1:
+            raise ValueError(
+                f"training.ema is {self.ema}; expected a decay between 0 and 1, such as 0.999."
+            )
+        if self.clip is not None and not self.clip > 0:
+            raise ValueError(f"training.clip is {self.clip}; expected a positive norm, or leave it out.")
+
+
+@dataclass(frozen=True)
+class Data:
+    """Where the trajectories come from: a recipe that is generated when missing, or files that are there.
+
+    Args:
+        recipe: name or component of a recipe; its folder is data/<name> unless `path` says otherwise.
+        path: dataset to read, in this project's or a foreign layout; "$NAME/..." takes the folder from
+            an environment variable.
+        samples: samples per split that a recipe generates.
+        train, test: names of the splits used.
+        tests: further datasets to test on, label -> path (for maps at other resolutions).
+        stride: distance between the starts of training windows [frames].
+        help: what to tell the user when `path` is not there.
+    """
+
+    recipe: str | dict[str, Any] | None = None
+    path: str | None = None
+    samples: dict[str, int] = field(default_factory=dict)
+    train: str = "train"
+    test: str = "test"
+    tests: dict[str, str] = field(default_factory=dict)
+    stride: int = 1
+    help: str = ""
+
+    def __post_init__(self) -> None:
+        if self.recipe is None and self.path is None:
+            raise ValueError("data has neither recipe nor path; give one (see `sciml list recipes`).")
+        if self.stride < 1:
+            raise ValueError(f"data.stride is {self.stride}; expected at least 1.")
+        wrong = {name: n for name, n in self.samples.items() if n < 0}
+        if wrong:
+            raise ValueError(f"data.samples has {wrong}; expected 0 or more samples per split.")
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One way of making a surrogate: network, what surrounds it, and the loss that fits it.
+
+    Args:
+        network: component; numbers of channels, dimension and domain come from the data unless given.
+        objective: component of the training loss; a regulariser is `Regularized` around another one.
+        constraint: component of the hard constraint in the loop, none if left out.
+        residual: the network predicts the change of the state (in normalised units).
+        normalized: network and loss see each channel with its mean taken off and divided by its standard
+            deviation, both of the training split.
+        hold: nodes of a mesh that keep their value: node types by name, such as [WALL_BOUNDARY].
+        training: settings that differ from the study's.
+    """
+
+    network: str | dict[str, Any]
+    objective: str | dict[str, Any] = "OneStep"
+    constraint: str | dict[str, Any] | None = None
+    residual: bool = True
+    normalized: bool = True
+    hold: list[str] = field(default_factory=list)
+    training: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class EvaluationSettings:
+    """How the surrogates are judged.
+
+    Args:
+        steps: rollout length in steps, as far as the test data reach if left out.
+        samples: number of test trajectories, all if left out.
+        solvers: resolutions of the classical solver to compare with, as factors of coarsening per axis.
+        pictures: draw truth, prediction and error of the best, median and worst trajectory.
+    """
+
+    steps: int | None = None
+    samples: int | None = None
+    solvers: tuple[int, ...] = (2, 4, 8)
+    pictures: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "samples"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"evaluation.{name} is {value}; expected at least 1, or leave it out.")
+        if any(factor < 1 for factor in self.solvers):
+            raise ValueError(
+                f"evaluation.solvers is {self.solvers}; expected coarsening factors of 1 or more."
+            )
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A number printed elsewhere, beside which ours is shown.
+
+    Args:
+        variant: whose number it is.
+        metric: name of the metric.
+        value: the printed number.
+        lead: rollout step, or 0 where it does not apply.
+        within: factor within which ours must lie to count as reproduced.
+        label: test set, where there are several.
+        source: where it is printed.
+    """
+
+    variant: str
+    metric: str
+    value: float
+    lead: int = 0
+    within: float = 2.0
+    label: str = ""
+    source: str = ""
+
+
+@dataclass(frozen=True)
+class Study:
+    """What is run: steps x trajectories x metrics -> table.
+
+    Args:
+        name: folder of the run under runs/.
+        title: one line for the report.
+        data: trajectories, or pairs of input and target.
+        variants: surrogates by name.
+        training: settings shared by the variants.
+        kind: "rollout" steps states forward; "map" takes an input field to a target field; "pinn" solves
+            one initial state of the test split as a function of place and time.
+        seeds: each variant is trained once with each.
+        evaluation: how they are judged.
+        references: numbers printed elsewhere.
+    """
+
+    name: str
+    title: str
+    data: Data
+    variants: dict[str, Variant]
+    training: TrainingSettings = field(default_factory=TrainingSettings)
+    kind: Literal["rollout", "map", "pinn"] = "rollout"
+    seeds: list[int] = field(default_factory=lambda: [0])
+    evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
+    references: list[Reference] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if not self.variants:
+            raise ValueError("variants is empty; a study needs at least one.")
+        if not self.seeds or len(set(self.seeds)) != len(self.seeds):
+            raise ValueError(f"seeds is {self.seeds}; expected one or more different integers.")
+        for name in (self.name, *self.variants):
+            if not name or any(c in name for c in "/\\\0") or name.startswith("."):
+                raise ValueError(f"{name!r} names a folder; leave out slashes and a leading dot.")
+
+    def settings(self, variant: str) -> TrainingSettings:
+        """Training settings of one variant: the study's with the variant's own on top."""
+        own = self.variants[variant].training
+        known = [f.name for f in fields(TrainingSettings)]
+        for name in own:
+            if name not in known:
+                near = difflib.get_close_matches(name, known, n=1)
+                hint = f"; did you mean {near[0]!r}?" if near else "."
+                raise UserError(f"variants.{variant}.training has no setting {name!r}{hint}")
+        merged = {**asdict(self.training), **own}
+        return _typed(TrainingSettings, merged, f"variants.{variant}.training")
+
+
+def study_names() -> list[str]:
+    """Names of the studies that come with the package."""
+    folder = resources.files("sciml.experiments.studies")
+    return sorted(Path(item.name).stem for item in folder.iterdir() if item.name.endswith(".yaml"))
+
+
+def study_file(name_or_path: str) -> Path:
+    """The file of a study, named or given by its path.
+
+    Raises:
+        UserError: it is neither; the message lists the names.
+    """
+    path = Path(name_or_path).expanduser()
+    if path.suffix in (".yaml", ".yml"):
+        if path.is_file():
+            return path
+        raise UserError(f"there is no file {name_or_path!r} (looked for {path.absolute()}).")
+    if (path / "config.yaml").is_file():
+        return path / "config.yaml"
+    names = study_names()
+    if name_or_path not in names:
+        near = difflib.get_close_matches(name_or_path, names, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else "."
+        raise UserError(
+            f"there is no study {name_or_path!r}{hint} Expected one of {', '.join(names)}, or a YAML file."
+        )
+    return Path(str(resources.files("sciml.experiments.studies") / f"{name_or_path}.yaml"))
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A mapping from a YAML file, read safely.
+
+    Raises:
+        UserError: the file is not YAML, or not a mapping.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    except OSError as error:
+        raise UserError(f"{path} could not be read: {error.strerror}.") from error
+    if not isinstance(content, dict):
+        raise UserError(
+            f"{path} holds {type(content).__name__}; expected a mapping with name, data, variants."
+        )
+    return content
+
+
+def override(tree: dict[str, Any], options: Sequence[tuple[str, str]]) -> None:
+    """Set dotted keys of a tree, in place: ("training.epochs", "3"), ("variants.fno.network.width", "32").
+
+    Values are read as YAML. A key inside a component goes to its init_args. That the key exists in the
+    schema is checked when the tree is read; here, that it does not run through a plain value.
+
+    Raises:
+        UserError: a part of the key is a value, or a variant of that name does not exist.
+    """
+    for key, text in options:
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise UserError(
+                f"--{key} {text!r} is not a YAML value: {' '.join(str(error).split())}"
+            ) from error
+        node: Any = tree
+        names = key.split(".")
+        for depth, name in enumerate(names):
+            if isinstance(node, dict) and "class_path" in node and name not in ("class_path", "init_args"):
+                node = node.setdefault("init_args", {})
+            if not isinstance(node, dict):
+                parent = ".".join(names[:depth])
+                raise UserError(f"--{key}: {parent} is the value {node!r} and has nothing called {name!r}.")
+            if depth == 1 and names[0] == "variants" and name not in node:
+                raise UserError(
+                    f"--{key}: there is no variant {name!r}; expected one of {', '.join(node)}."
+                )
+            if depth == len(names) - 1:
+                node[name] = value
+            else:
+                child = node.get(name)
+                if isinstance(child, str) and child[:1].isupper():  # a bare class name
+                    child = node[name] = {"class_path": child, "init_args": {}}
+                node = node.setdefault(name, {}) if child is None else child
+
+
+def _typed(cls: type, values: Mapping[str, Any], where: str) -> Any:
+    """A dataclass from plain values, through jsonargparse."""
+    import jsonargparse
+
+    from sciml.experiments.components import plain_message
+
+    parser = jsonargparse.ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(cls, "of")
+    try:
+        return parser.instantiate_classes(parser.parse_object({"of": dict(values)})).of
+    except (jsonargparse.ArgumentError, TypeError, ValueError, KeyError) as error:
+        raise UserError(f"{where}: {_nearest(plain_message(error), cls)}.") from error
+
+
+def _nearest(message: str, cls: type) -> str:
+    """Add the nearest known name to a message about an unknown one."""
+    quoted = [part for index, part in enumerate(message.split("'")) if index % 2]
+    if "not accept" in message and quoted:
+        wrong = quoted[-1].rpartition(".")[2]
+        near = difflib.get_close_matches(wrong, _names(cls), n=1)
+        if near:
+            return f"{message}; did you mean {near[0]!r}?"
+    return message
+
+
+def _names(cls: type) -> list[str]:
+    parts = (Data, Variant, TrainingSettings, EvaluationSettings, Reference) if cls is Study else ()
+    return [f.name for c in (cls, *parts) if is_dataclass(c) for f in fields(c)]
+
+
+def read_study(tree: Mapping[str, Any], where: str) -> Study:
+    """A study from plain values, with every component checked by name and type.
+
+    Raises:
+        UserError: a key, class or argument is unknown, a value has the wrong type, or one is missing.
+    """
+    from sciml.experiments import components
+
+    missing = [name for name in ("name", "data", "variants") if name not in tree]
+    if missing:
+        raise UserError(f"{where} has no {', '.join(missing)}; a study needs name, data and variants.")
+    study: Study = _typed(Study, {"title": tree["name"], **tree}, where)
+    for name, variant in study.variants.items():
+        study.settings(name)
+        for part in ("network", "objective", "constraint"):
+            value = getattr(variant, part)
+            if value is not None:
+                components.check(value, f"variants.{name}.{part}", components.FILLED[part])
+    for reference in study.references:
+        if reference.variant not in study.variants:
+            raise UserError(
+                f"{where}: a reference is for variant {reference.variant!r}; expected one of "
+                f"{', '.join(study.variants)}."
+            )
+    if isinstance(study.data.recipe, dict):
+        components.check(study.data.recipe, "data.recipe")
+    return study
+
+
+def load_study(name_or_path: str, options: Sequence[tuple[str, str]] = ()) -> Study:
+    """Read a study by name, YAML file or run folder, with dotted overrides.
+
+    Raises:
+        UserError: see `study_file`, `override` and `read_study`.
+    """
+    path = study_file(name_or_path)
+    tree = read_yaml(path)
+    override(tree, options)
+    return read_study(tree, str(name_or_path))
+
+
+def as_tree(study: Study) -> dict[str, Any]:
+    """The study as plain values, for config.yaml; `read_study` gives it back."""
+    tree = asdict(study)
+    tree["evaluation"]["solvers"] = list(study.evaluation.solvers)
+    return tree
+
+
+def with_name(study: Study, name: str) -> Study:
+    """The same study under another name."""
+    return replace(study, name=name)

@@ -1,0 +1,530 @@
+"""Fitting the weights of a step to an objective, with Lightning's loop; interrupted and resumed bit for bit."""
+
+from __future__ import annotations
+
+import csv
+import io
+import logging
+import math
+import signal
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import lightning
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from sciml.errors import UserError
+from sciml.experiments.config import TrainingSettings
+from sciml.experiments.files import save_tensors, write_text
+from sciml.experiments.surrogates import load_weights, read_header
+
+# L-BFGS iterations inside one update of the polishing phase.
+POLISH_ITERATIONS = 20
+
+
+class Interrupted(Exception):
+    """The user stopped the training; a checkpoint was written."""
+
+
+class Batches(Sampler[list[int]]):
+    """Batches number `first` to `last` of an endless, reproducible stream over `count` windows.
+
+    Pass p over the windows is a permutation drawn from (seed, p), cut into whole batches; what is left
+    over is dropped. Batch k therefore depends on (seed, k) alone, and a stream can go on anywhere.
+    """
+
+    def __init__(self, count: int, batch_size: int, seed: int, first: int, last: int) -> None:
+        if count < 1:
+            raise UserError(
+                "training got no windows; the training split is empty or shorter than the objective's horizon."
+            )
+        self.count, self.seed, self.first, self.last = count, seed, first, last
+        self.batch_size = min(batch_size, count)
+        self.per_pass = count // self.batch_size
+
+    def __len__(self) -> int:
+        return self.last - self.first
+
+    def __iter__(self) -> Iterator[list[int]]:
+        current, order = -1, torch.empty(0, dtype=torch.int64)
+        for number in range(self.first, self.last):
+            index, position = divmod(number, self.per_pass)
+            if index != current:
+                generator = torch.Generator().manual_seed((self.seed + 1) * 1_000_003 + index)
+                order, current = torch.randperm(self.count, generator=generator), index
+            yield order[position * self.batch_size : (position + 1) * self.batch_size].tolist()
+
+
+class NormalisedView(nn.Module):
+    """A step between states in units of the channels' mean and standard deviation.
+
+    The objective sees this view, so that losses and Jacobians weigh unlike channels alike, while
+    constraints inside the step act in physical units.
+    """
+
+    def __init__(self, step: nn.Module, mean: Tensor, std: Tensor) -> None:
+        super().__init__()
+        self.step = step
+        self.register_buffer("mean", mean.detach().clone(), persistent=False)
+        self.register_buffer("std", std.detach().clone(), persistent=False)
+        self.mean: Tensor
+        self.std: Tensor
+
+    def _shaped(self, values: Tensor, u: Tensor, axis: int) -> Tensor:
+        return values.to(u).reshape(-1, *[1] * (u.ndim - 1 - axis))
+
+    def normalise(self, u: Tensor, axis: int = 1) -> Tensor:
+        """Physical to normalised units; the channels are on `axis`."""
+        return (u - self._shaped(self.mean, u, axis)) / self._shaped(self.std, u, axis)
+
+    def forward(self, u: Tensor) -> Tensor:
+        physical = u * self._shaped(self.std, u, 1) + self._shaped(self.mean, u, 1)
+        return self.normalise(self.step(physical))
+
+
+class Training(lightning.LightningModule):
+    """What Lightning trains: it knows a step and an objective, and nothing else.
+
+    Args:
+        step: what is fitted.
+        objective: (step, window, generator) -> (total, parts).
+        settings: of the optimiser.
+        updates: updates of this phase in all, for the schedule.
+        polishing: L-BFGS instead of Adam.
+        seed: of the objective's random draws.
+        units: (mean, std) per channel in which the objective sees states; physical units without.
+    """
+
+    def __init__(
+        self,
+        step: nn.Module,
+        objective: nn.Module,
+        settings: TrainingSettings,
+        updates: int,
+        *,
+        polishing: bool = False,
+        seed: int = 0,
+        units: tuple[Tensor, Tensor] | None = None,
+    ) -> None:
+        super().__init__()
+        self.step = step
+        self.objective = objective
+        self.settings = settings
+        self.updates = updates
+        self.polishing = polishing
+        self.seed = seed
+        self.view = None if units is None else NormalisedView(step, *units)
+        self.generator: torch.Generator | None = None
+        self.resumed: Mapping[str, Any] | None = None
+        self.loss = torch.tensor(math.nan)
+        self.parts: dict[str, Tensor] = {}
+
+    def state(self) -> dict[str, Any]:
+        """Weights of step and objective, by name."""
+        return {
+            "step": {k: v.detach().clone() for k, v in self.step.state_dict().items()},
+            "objective": {k: v.detach().clone() for k, v in self.objective.state_dict().items()},
+        }
+
+    def on_fit_start(self) -> None:
+        if self.generator is None:
+            self.generator = torch.Generator(device=self.device).manual_seed(self.seed)
+        if self.resumed is not None:
+            self.generator.set_state(self.resumed["generator"])
+
+    def training_step(self, batch: Any, index: int) -> Tensor:
+        if self.polishing:  # a line search needs the same function each time it asks
+            assert self.generator is not None
+            self.generator.manual_seed(self.seed)
+        step = self.step
+        if self.view is not None:
+            step, batch = self.view, self.view.normalise(batch, axis=2)
+        total, self.parts = self.objective(step, batch, self.generator)
+        self.loss = total.detach()
+        return total
+
+    def configure_optimizers(self) -> Any:
+        s = self.settings
+        parameters = [p for p in (*self.step.parameters(), *self.objective.parameters()) if p.requires_grad]
+        if self.polishing:
+            optimizer: torch.optim.Optimizer = torch.optim.LBFGS(
+                parameters,
+                max_iter=POLISH_ITERATIONS,
+                history_size=50,
+                tolerance_grad=1e-12,
+                tolerance_change=1e-14,
+                line_search_fn="strong_wolfe",
+            )
+            if self.resumed is not None:
+                optimizer.load_state_dict(self.resumed["optimizer"])
+            return optimizer
+        kind = torch.optim.AdamW if s.optimizer == "adamw" else torch.optim.Adam
+        # What regularisers learn beside the step (an adaptive weight) must not be pulled to zero.
+        own = {id(p) for p in self.objective.parameters()}
+        groups = [
+            {"params": [p for p in parameters if id(p) not in own], "weight_decay": s.weight_decay},
+            {"params": [p for p in parameters if id(p) in own], "weight_decay": 0.0},
+        ]
+        optimizer = kind([g for g in groups if g["params"]], lr=s.learning_rate)
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, self.rate)
+        if self.resumed is not None:
+            scheduler.load_state_dict(self.resumed["scheduler"])
+            optimizer.load_state_dict(self.resumed["optimizer"])
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def rate(self, update: int) -> float:
+        """Learning rate of an update as a part of its peak: linear rise from zero, then cosine to zero."""
+        s = self.settings
+        if update < s.warmup:
+            return update / s.warmup
+        if s.schedule == "constant":
+            return 1.0
+        progress = (update - s.warmup) / max(1, self.updates - s.warmup)
+        return 0.5 * (1.0 + math.cos(math.pi * min(1.0, progress)))
+
+
+@dataclass
+class Outcome:
+    """How a training ended.
+
+    Args:
+        surrogate: the trained step, with averaged weights where the settings ask for them.
+        updates: how many updates were done in all.
+        loss: the last total loss.
+        seconds: wall time of this and earlier sessions.
+    """
+
+    surrogate: nn.Module
+    updates: int
+    loss: float
+    seconds: float
+
+
+class _Keeper(lightning.Callback):
+    """Counts, averages weights, writes history and checkpoints, and stops on request."""
+
+    def __init__(
+        self,
+        path: Path,
+        header: Mapping[str, Any],
+        settings: TrainingSettings,
+        session: _Session,
+        tell: Callable[[int, str], None] | None,
+    ) -> None:
+        self.path, self.header, self.settings, self.session, self.tell = (
+            path,
+            header,
+            settings,
+            session,
+            tell,
+        )
+
+    def on_train_batch_start(self, trainer: Any, module: Any, batch: Any, batch_idx: int) -> None:
+        if module.resumed is not None:
+            torch.set_rng_state(module.resumed["rng"])
+            if torch.cuda.is_available() and module.resumed["cuda_rng"]:
+                torch.cuda.set_rng_state_all(module.resumed["cuda_rng"])
+            module.resumed = None
+
+    def on_train_batch_end(
+        self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        session, s = self.session, self.settings
+        session.done += 1
+        if s.ema is not None:
+            session.average(module.step, s.ema)
+        due = session.done % s.checkpoint_every == 0
+        if session.done % s.log_every == 0 or due or session.stop.is_set():
+            loss = float(module.loss)
+            if not math.isfinite(loss):
+                raise UserError(
+                    f"the training loss became {loss} at update {session.done}; lower training.learning_rate, "
+                    "set training.clip, or look for faults in the data with `sciml check`."
+                )
+            rate = trainer.optimizers[0].param_groups[0]["lr"]
+            session.record(session.done, loss, rate, {k: float(v) for k, v in module.parts.items()})
+            if self.tell is not None:
+                self.tell(session.done, f"loss {loss:.3g}")
+        if session.stop.is_set():
+            trainer.should_stop = True
+        if due or session.stop.is_set():
+            self.save(trainer, module)
+
+    def on_train_end(self, trainer: Any, module: Any) -> None:
+        self.save(trainer, module)
+
+    def save(self, trainer: Any, module: Any) -> None:
+        """Write everything that is needed to use the model, and to go on as if nothing had happened."""
+        session = self.session
+        if session.saved == (session.phase, session.done):
+            return
+        weights = session.averaged if session.averaged is not None else module.state()["step"]
+        schedulers = trainer.lr_scheduler_configs
+        content = {
+            **self.header,
+            "weights": _on_cpu(weights),
+            "updates": session.done,
+            "total": session.total,
+            "training": _on_cpu(
+                {
+                    **module.state(),
+                    "phase": session.phase,
+                    "averaged": session.averaged,
+                    "optimizer": trainer.optimizers[0].state_dict(),
+                    "scheduler": schedulers[0].scheduler.state_dict() if schedulers else {},
+                    "generator": module.generator.get_state(),
+                    "rng": torch.get_rng_state(),
+                    "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+                    "seconds": session.seconds(),
+                }
+            ),
+        }
+        save_tensors(self.path, content)
+        session.write_history(self.path.with_suffix(".csv"))
+        session.saved = (session.phase, session.done)
+
+
+class _Session:
+    """Counters of one training across phases and interruptions."""
+
+    def __init__(self, total: int, stop: threading.Event) -> None:
+        self.total, self.stop = total, stop
+        self.done, self.phase = 0, 0
+        self.averaged: dict[str, Tensor] | None = None
+        self.saved: tuple[int, int] | None = None
+        self.began, self.before = time.monotonic(), 0.0
+        self.rows: list[dict[str, float]] = []
+
+    def seconds(self) -> float:
+        return self.before + time.monotonic() - self.began
+
+    def average(self, step: nn.Module, decay: float) -> None:
+        """Exponential average, th <- d th + (1 - d) th_now, with less memory at the start."""
+        now = step.state_dict()
+        if self.averaged is None:
+            self.averaged = {k: v.detach().clone() for k, v in now.items()}
+            return
+        kept = min(decay, (1 + self.done) / (10 + self.done))
+        for name, value in now.items():
+            if value.is_floating_point() or value.is_complex():
+                self.averaged[name].lerp_(value.detach(), 1 - kept)
+            else:
+                self.averaged[name].copy_(value)
+
+    def record(self, update: int, loss: float, rate: float, parts: Mapping[str, float]) -> None:
+        self.rows.append({"update": update, "seconds": self.seconds(), "loss": loss, "rate": rate, **parts})
+
+    def write_history(self, path: Path) -> None:
+        names = list(dict.fromkeys(name for row in self.rows for name in row))
+        stream = io.StringIO()
+        writer = csv.DictWriter(stream, names or ["update"], restval="", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self.rows)
+        write_text(path, stream.getvalue())
+
+    def read_history(self, path: Path) -> None:
+        """Take over the lines of earlier sessions up to the checkpoint's update."""
+        if not path.is_file():
+            return
+        with open(path, newline="") as stream:
+            for row in csv.DictReader(stream):
+                try:
+                    numbers = {k: float(v) for k, v in row.items() if v}
+                except ValueError:
+                    continue
+                if numbers.get("update", math.inf) <= self.done:
+                    self.rows.append(numbers)
+
+
+def _on_cpu(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value.detach().cpu()
+    if isinstance(value, Mapping):
+        return {k: _on_cpu(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_on_cpu(v) for v in value]
+    return value
+
+
+@contextmanager
+def stop_on_interrupt(stop: threading.Event) -> Iterator[None]:
+    """The first Ctrl-C sets `stop`, the second interrupts at once. Elsewhere than in the main thread, nothing."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+
+    before = signal.signal(signal.SIGINT, ask)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def _quiet_lightning() -> Iterator[None]:
+    """Keep Lightning's advertisements and its advice on workers out of our output."""
+    logger = logging.getLogger("lightning.pytorch")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=r"lightning\..*")
+            warnings.filterwarnings("ignore", message=r".*(num_workers|many workers|LeafSpec|_pytree).*")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def total_updates(settings: TrainingSettings, windows: int) -> int:
+    """Updates of the first phase: as set, or passes times whole batches per pass."""
+    if settings.epochs is None:
+        return settings.updates
+    return settings.epochs * max(1, windows // min(settings.batch_size, max(1, windows)))
+
+
+def is_finished(path: Path) -> bool:
+    """Whether a checkpoint exists and its training was complete."""
+    if not path.is_file():
+        return False
+    content = read_header(path)
+    return content["updates"] >= content["total"]
+
+
+def fit(
+    step: nn.Module,
+    objective: nn.Module,
+    windows: Dataset[Any],
+    settings: TrainingSettings,
+    path: Path,
+    *,
+    header: Mapping[str, Any],
+    seed: int = 0,
+    units: tuple[Tensor, Tensor] | None = None,
+    tell: Callable[[int, str], None] | None = None,
+    stop: threading.Event | None = None,
+) -> Outcome:
+    """Train `step` on `windows`, or go on from the checkpoint at `path`, and leave a checkpoint there.
+
+    On one machine, a training that was stopped and resumed ends with the same bits as one that ran
+    through. Checkpoints are written every `settings.checkpoint_every` updates and when stopped.
+
+    Args:
+        step: what is fitted, in place.
+        objective: its loss; parameters that it owns are fitted too.
+        windows: `windows[i]`, or `__getitems__` returning a batch at once, as the objective wants them.
+        settings: how long and with what.
+        path: checkpoint file.
+        header: what the checkpoint holds beside weights and states (`surrogates.header`).
+        seed: of the order of batches and of the objective's draws.
+        units: see `Training`.
+        tell: called with (updates done, remark).
+        stop: set it to stop after the current update; Ctrl-C does.
+
+    Raises:
+        Interrupted: stopped before the end.
+        UserError: the checkpoint is of another model or another training, the loss is not finite, or the
+            disk is full.
+    """
+    count = len(windows)  # type: ignore[arg-type]
+    adam = total_updates(settings, count)
+    polish = math.ceil(settings.polish / POLISH_ITERATIONS)
+    session = _Session(adam + polish, stop or threading.Event())
+    resumed: Mapping[str, Any] | None = None
+    if path.is_file():
+        resumed = _resume(path, header, step, objective, session)
+    if settings.precision == "64-true":
+        step.double(), objective.double()
+    if settings.threads is not None:
+        torch.set_num_threads(settings.threads)
+    loss = math.nan
+    devices = list(range(torch.cuda.device_count()))
+    phases = ((0, 0, adam, False), (1, adam, adam + polish, True))
+    with stop_on_interrupt(session.stop), torch.random.fork_rng(devices=devices), _quiet_lightning():
+        torch.manual_seed(seed)
+        for phase, first, last, polishing in phases:
+            if session.done >= last:
+                continue
+            keeper = _Keeper(path, header, settings, session, tell)
+            module = Training(step, objective, settings, adam, polishing=polishing, seed=seed, units=units)
+            # A state of the finished phase before says nothing to this phase's optimiser.
+            module.resumed = resumed if resumed is not None and resumed["phase"] == phase else None
+            session.phase = phase
+            batches = Batches(count, settings.batch_size, seed, session.done - first, last - first)
+            trainer = lightning.Trainer(
+                accelerator=settings.accelerator,
+                devices=1,
+                precision=settings.precision,
+                max_steps=last - session.done,
+                max_epochs=-1,
+                gradient_clip_val=None if polishing else settings.clip,
+                logger=False,
+                enable_checkpointing=False,
+                enable_progress_bar=False,
+                enable_model_summary=False,
+                callbacks=[keeper],
+                default_root_dir=path.parent,
+            )
+            # A generator of its own: making an iterator would otherwise draw from torch's global one.
+            loader = DataLoader(
+                windows, batch_sampler=batches, collate_fn=_collate(windows), generator=torch.Generator()
+            )
+            module.train()
+            trainer.fit(module, loader)
+            loss = float(module.loss)
+            step.cpu(), objective.cpu()
+            if session.done < last:
+                break
+    if session.done < session.total:
+        raise Interrupted(
+            f"stopped at update {session.done} of {session.total}; the checkpoint {path} is complete, and the "
+            "same command goes on from there."
+        )
+    if session.averaged is not None:
+        step.load_state_dict(_on_cpu(session.averaged))
+    return Outcome(step.eval(), session.done, loss, session.seconds())
+
+
+def _collate(windows: Dataset[Any]) -> Callable[[Any], Any]:
+    """Batches that come whole are passed on; single windows are stacked."""
+    if hasattr(windows, "__getitems__"):
+        return _as_it_is
+    return torch.utils.data.default_collate
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch
+
+
+def _resume(
+    path: Path, header: Mapping[str, Any], step: nn.Module, objective: nn.Module, session: _Session
+) -> Mapping[str, Any]:
+    """Put the weights of a checkpoint back and say what else the loop has to restore."""
+    content = read_header(path)
+    if content.get("total") != session.total or content["seed"] != header["seed"]:
+        raise UserError(
+            f"{path} belongs to a training of {content.get('total')} updates with seed {content['seed']}; this one "
+            f"has {session.total} with seed {header['seed']}. Remove the checkpoint to train anew, or give the run "
+            "another folder with --out."
+        )
+    training = content["training"]
+    load_weights(step, training["step"], path)
+    load_weights(objective, training["objective"], path)
+    session.done, session.averaged = content["updates"], training["averaged"]
+    session.before, session.phase = training["seconds"], training["phase"]
+    session.saved = (session.phase, session.done)
+    session.read_history(path.with_suffix(".csv"))
+    return training

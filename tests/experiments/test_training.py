@@ -1,0 +1,169 @@
+from __future__ import annotations
+
+import signal
+import threading
+
+import pytest
+import torch
+from torch import nn
+
+from sciml.errors import UserError
+from sciml.experiments.config import TrainingSettings
+from sciml.experiments.files import load_tensors
+from sciml.experiments.surrogates import FORMAT
+from sciml.experiments.training import Batches, Interrupted, Training, fit
+
+
+class Noisy(nn.Module):
+    """A loss that draws from the generator it is given, owns a parameter, and counts its calls."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(()))
+        self.register_buffer("calls", torch.zeros((), dtype=torch.int64))
+
+    def forward(self, step, window, generator=None):
+        self.calls += 1
+        noise = 0.1 * torch.randn(window[:, 0].shape, generator=generator)
+        loss = (step(window[:, 0] + noise) - window[:, 1]).square().mean() + (self.scale - 0.5).square()
+        return loss, {"one": loss.detach()}
+
+
+class Pairs(torch.utils.data.Dataset):
+    """u -> -0.5 u + 0.1 on 8 points."""
+
+    def __init__(self, count: int = 10) -> None:
+        u = torch.randn(count, 1, 1, 8, generator=torch.Generator().manual_seed(0))
+        self.data = torch.cat([u, -0.5 * u + 0.1], dim=1)
+
+    def __len__(self):
+        return len(self.data)
+
+    def __getitem__(self, i):
+        return self.data[i]
+
+    def __getitems__(self, indices):
+        return self.data[indices]
+
+
+def network() -> nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        return nn.Sequential(nn.Linear(8, 16), nn.Dropout(0.2), nn.Tanh(), nn.Linear(16, 8))
+
+
+SETTINGS = TrainingSettings(
+    updates=6, batch_size=4, learning_rate=1e-2, warmup=2, checkpoint_every=2, log_every=1,
+    ema=0.9, accelerator="cpu", polish=40, clip=1.0,
+)  # fmt: skip
+HEADER = {"format": FORMAT, "seed": 3}
+
+
+def train(path, settings=SETTINGS, stop_at: int | None = None, loss: nn.Module | None = None):
+    stop = threading.Event()
+
+    def tell(done: int, note: str) -> None:
+        if done == stop_at:
+            stop.set()
+
+    return fit(
+        network(), loss or Noisy(), Pairs(), settings, path, header=HEADER, seed=3, tell=tell, stop=stop,
+        units=(torch.tensor([0.1]), torch.tensor([2.0])),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("stops", [(3,), (1, 2, 5), (7,)])
+def test_interrupting_and_resuming_gives_the_same_bits(tmp_path, stops):
+    straight = train(tmp_path / "straight.pt")
+    for stop_at in stops:  # 7 lies in the L-BFGS phase; dropout uses torch's own generator
+        with pytest.raises(Interrupted, match=f"update {stop_at + 1} of 8|update {stop_at} of 8"):
+            train(tmp_path / "resumed.pt", stop_at=stop_at)
+    resumed = train(tmp_path / "resumed.pt")
+    assert resumed.updates == straight.updates == 8
+    for a, b in zip(straight.surrogate.parameters(), resumed.surrogate.parameters(), strict=True):
+        assert torch.equal(a, b)
+    first, second = (load_tensors(tmp_path / f"{n}.pt")["training"] for n in ("straight", "resumed"))
+    for part in ("step", "objective"):
+        assert all(torch.equal(first[part][k], second[part][k]) for k in first[part])
+    history = [(tmp_path / f"{n}.csv").read_text().splitlines() for n in ("straight", "resumed")]
+    assert len(history[0]) == len(history[1]) == 9  # a line each and the head: none twice
+
+
+def test_a_finished_training_is_not_repeated(tmp_path):
+    first = train(tmp_path / "a.pt")
+    before = (tmp_path / "a.pt").stat().st_mtime_ns
+    again = train(tmp_path / "a.pt")
+    assert (tmp_path / "a.pt").stat().st_mtime_ns == before
+    for a, b in zip(first.surrogate.parameters(), again.surrogate.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_the_global_generator_is_left_alone(tmp_path):
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    train(tmp_path / "a.pt")
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_it_learns(tmp_path):
+    class Plain(Noisy):
+        def forward(self, step, window, generator=None):
+            loss = (step(window[:, 0]) - window[:, 1]).square().mean()
+            return loss, {}
+
+    settings = TrainingSettings(updates=300, batch_size=10, learning_rate=1e-2, accelerator="cpu")
+    model, loss = nn.Linear(8, 8), Plain()
+    nn.init.zeros_(model.weight)
+    out = fit(model, loss, Pairs(), settings, tmp_path / "a.pt", header=HEADER, seed=3)
+    u = Pairs().data[:, 0]
+    # 300 updates of a linear map on ten samples of which it has eight unknowns a row: well below the start of 0.3.
+    with torch.no_grad():
+        assert float((out.surrogate(u) - (-0.5 * u + 0.1)).square().mean()) < 5e-3
+
+
+def test_rate_rises_and_falls_as_printed():
+    module = Training(nn.Linear(1, 1), Noisy(), TrainingSettings(warmup=2000), 10_000)
+    assert module.rate(0) == 0.0 and module.rate(1000) == 0.5 and module.rate(2000) == 1.0
+    assert module.rate(6000) == pytest.approx(0.5) and module.rate(10_000) == pytest.approx(0.0, abs=1e-15)
+
+
+def test_batches_go_on_where_they_stopped_and_cover_each_pass():
+    whole = list(Batches(10, 3, seed=4, first=0, last=9))
+    assert whole[4:] == list(Batches(10, 3, seed=4, first=4, last=9))
+    for start in (0, 3, 6):
+        seen = [i for batch in whole[start : start + 3] for i in batch]
+        assert len(set(seen)) == 9
+    assert whole != list(Batches(10, 3, seed=5, first=0, last=9))
+
+
+def test_a_loss_that_is_not_finite_ends_with_advice(tmp_path):
+    class Bad(Noisy):
+        def forward(self, step, window, generator=None):
+            total, parts = super().forward(step, window, generator)
+            return total * float("nan"), parts
+
+    with pytest.raises(UserError, match="lower training.learning_rate"):
+        train(tmp_path / "a.pt", loss=Bad())
+    assert not (tmp_path / "a.pt").exists()
+
+
+def test_a_checkpoint_of_another_model_is_refused(tmp_path):
+    train(tmp_path / "a.pt")
+    with pytest.raises(UserError, match="another model"):
+        fit(nn.Linear(8, 8), Noisy(), Pairs(), SETTINGS, tmp_path / "a.pt", header=HEADER, seed=3)
+    with pytest.raises(UserError, match="training of 8 updates"):
+        longer = TrainingSettings(updates=60, accelerator="cpu")
+        fit(network(), Noisy(), Pairs(), longer, tmp_path / "a.pt", header=HEADER, seed=3)
+
+
+def test_first_interrupt_asks_the_second_insists():
+    from sciml.experiments.training import stop_on_interrupt
+
+    stop = threading.Event()
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt), stop_on_interrupt(stop):
+        signal.raise_signal(signal.SIGINT)
+        assert stop.is_set()
+        signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is before
