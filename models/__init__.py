@@ -1,0 +1,69 @@
+"""Maps with parameters between fields, and the wrappers that make them steps.
+
+Names are imported when they are first used: some models bring heavy libraries.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sciml.models.graphs import MeshGraphNet
+    from sciml.models.operators.conv_net import ConvNet
+    from sciml.models.operators.fno import FNO
+    from sciml.models.operators.unet import UNet
+    from sciml.models.pinns.pinn import PINN
+    from sciml.models.wrappers import (
+        Constrained,
+        Corrected,
+        HoldNodes,
+        Normalized,
+        NormalizedMap,
+        Residual,
+        Surrogate,
+    )
+
+MODELS = ("FNO", "UNet", "ConvNet", "MeshGraphNet", "PINN")
+"""Names of the networks, each an attribute of this module."""
+
+_HOMES = {
+    "FNO": "operators.fno",
+    "UNet": "operators.unet",
+    "ConvNet": "operators.conv_net",
+    "MeshGraphNet": "graphs",
+    "PINN": "pinns.pinn",
+    "Constrained": "wrappers",
+    "Corrected": "wrappers",
+    "HoldNodes": "wrappers",
+    "Normalized": "wrappers",
+    "NormalizedMap": "wrappers",
+    "Residual": "wrappers",
+    "Surrogate": "wrappers",
+}
+
+__all__ = [
+    "FNO",
+    "MODELS",
+    "PINN",
+    "Constrained",
+    "ConvNet",
+    "Corrected",
+    "HoldNodes",
+    "MeshGraphNet",
+    "Normalized",
+    "NormalizedMap",
+    "Residual",
+    "Surrogate",
+    "UNet",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

@@ -5,12 +5,21 @@ from sciml.objectives.maps import MapObjective, RelativeL2Map
 from sciml.objectives.noisy import NoisyOneStep
 from sciml.objectives.pushforward import Pushforward
 from sciml.objectives.regularized import Regularized
+from sciml.objectives.residual import Collocation, Residual
 from sciml.objectives.unrolled import OneStep, Unrolled
 
-OBJECTIVES: tuple[type[Objective], ...] = (OneStep, Unrolled, Pushforward, NoisyOneStep, Regularized)
+OBJECTIVES: tuple[type[Objective], ...] = (
+    OneStep,
+    Unrolled,
+    Pushforward,
+    NoisyOneStep,
+    Regularized,
+    Residual,
+)
 
 __all__ = [
     "OBJECTIVES",
+    "Collocation",
     "Discrepancy",
     "MapObjective",
     "NoisyOneStep",
@@ -20,5 +29,6 @@ __all__ = [
     "Pushforward",
     "Regularized",
     "RelativeL2Map",
+    "Residual",
     "Unrolled",
 ]

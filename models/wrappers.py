@@ -1,0 +1,287 @@
+"""Steps around steps: increments, normalisation, constraints, held nodes, corrections."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from sciml.constraints.base import Constraint
+from sciml.domains import Cloud, Domain
+
+Map = Callable[[Tensor], Tensor]
+
+
+def _per_channel(name: str, values: Tensor | Sequence[float] | float) -> Tensor:
+    """Statistics as a vector (C,)."""
+    vector = torch.as_tensor(values, dtype=torch.float64).detach().clone()
+    if vector.ndim > 1:
+        raise ValueError(
+            f"Got {name} of shape {tuple(vector.shape)}; expected one number per channel, (C,)."
+        )
+    if not bool(torch.isfinite(vector).all()):
+        raise ValueError(f"Got {name} = {vector.tolist()}; expected finite numbers.")
+    return vector.reshape(-1)
+
+
+def _positive(name: str, vector: Tensor) -> Tensor:
+    if not bool((vector > 0).all()):
+        raise ValueError(
+            f"Got {name} = {vector.tolist()}; expected positive numbers. A channel that never varies has "
+            "no scale: give it 1.0."
+        )
+    return vector
+
+
+class _Statistics(nn.Module):
+    """A mean and a standard deviation per channel, cast to the precision of the field they meet."""
+
+    def __init__(self, mean: Tensor, std: Tensor) -> None:
+        super().__init__()
+        if len(mean) != len(std):
+            raise ValueError(
+                f"Got {len(mean)} means and {len(std)} standard deviations; expected one of each per channel."
+            )
+        self.register_buffer("mean", mean)
+        self.register_buffer("std", std)
+        self.mean: Tensor
+        self.std: Tensor
+
+    def _shaped(self, values: Tensor, u: Tensor) -> Tensor:
+        if len(values) not in (1, u.shape[1]):
+            raise ValueError(
+                f"Got a field of {u.shape[1]} channels, normalised with statistics of {len(values)}."
+            )
+        return values.to(dtype=u.dtype, device=u.device).reshape(1, -1, *[1] * (u.ndim - 2))
+
+    def normalise(self, u: Tensor) -> Tensor:
+        return (u - self._shaped(self.mean, u)) / self._shaped(self.std, u)
+
+    def restore(self, u: Tensor) -> Tensor:
+        return u * self._shaped(self.std, u) + self._shaped(self.mean, u)
+
+
+class Residual(nn.Module):
+    """u + f(u): the network gives the increment, so that a small output is a small change."""
+
+    def __init__(self, f: Map) -> None:
+        super().__init__()
+        self.f = f
+
+    def forward(self, u: Tensor) -> Tensor:
+        return u + self.f(u)
+
+
+class Normalized(nn.Module):
+    """std * f((u - mean) / std) + mean: a map between normalised states, seen from physical units.
+
+    Put `Residual` inside, Normalized(Residual(network), mean, std): the increment then has the scale
+    of the state and the mean drops out.
+
+    Args:
+        f: map (B, C, *points) -> (B, C, *points) between normalised states.
+        mean: mean of each channel (C,) or one for all [unit of the channel].
+        std: standard deviation of each channel (C,) or one for all [unit of the channel].
+
+    Raises:
+        ValueError: a number is not finite, or a standard deviation is not positive.
+    """
+
+    def __init__(
+        self, f: Map, mean: Tensor | Sequence[float] | float, std: Tensor | Sequence[float] | float
+    ) -> None:
+        super().__init__()
+        self.f = f
+        self.statistics = _Statistics(
+            _per_channel("mean", mean), _positive("std", _per_channel("std", std))
+        )
+
+    @property
+    def mean(self) -> Tensor:
+        """Mean of each channel (C,)."""
+        return self.statistics.mean
+
+    @property
+    def std(self) -> Tensor:
+        """Standard deviation of each channel (C,)."""
+        return self.statistics.std
+
+    def forward(self, u: Tensor) -> Tensor:
+        return self.statistics.restore(self.f(self.statistics.normalise(u)))
+
+
+class NormalizedMap(nn.Module):
+    """output_std * f((a - input_mean) / input_std) + output_mean, for maps between different fields.
+
+    For operators such as coefficient -> solution, whose input and output have different units.
+
+    Args:
+        f: map (B, C_in, *points) -> (B, C_out, *points) between normalised fields.
+        input_mean, input_std: statistics of the input channels, (C_in,) or one number.
+        output_mean, output_std: statistics of the output channels, (C_out,) or one number.
+
+    Raises:
+        ValueError: a number is not finite, or a standard deviation is not positive.
+    """
+
+    def __init__(
+        self,
+        f: Map,
+        input_mean: Tensor | Sequence[float] | float,
+        input_std: Tensor | Sequence[float] | float,
+        output_mean: Tensor | Sequence[float] | float,
+        output_std: Tensor | Sequence[float] | float,
+    ) -> None:
+        super().__init__()
+        self.f = f
+        self.input = _Statistics(
+            _per_channel("input_mean", input_mean),
+            _positive("input_std", _per_channel("input_std", input_std)),
+        )
+        self.output = _Statistics(
+            _per_channel("output_mean", output_mean),
+            _positive("output_std", _per_channel("output_std", output_std)),
+        )
+
+    @property
+    def input_mean(self) -> Tensor:
+        """Mean of each input channel (C_in,)."""
+        return self.input.mean
+
+    @property
+    def input_std(self) -> Tensor:
+        """Standard deviation of each input channel (C_in,)."""
+        return self.input.std
+
+    @property
+    def output_mean(self) -> Tensor:
+        """Mean of each output channel (C_out,)."""
+        return self.output.mean
+
+    @property
+    def output_std(self) -> Tensor:
+        """Standard deviation of each output channel (C_out,)."""
+        return self.output.std
+
+    def forward(self, a: Tensor) -> Tensor:
+        return self.output.restore(self.f(self.input.normalise(a)))
+
+
+class Constrained(nn.Module):
+    """constraint.project(f(u), previous=u): every output is admissible, in training and in rollouts.
+
+    Args:
+        f: map between states in physical units.
+        constraint: the admissible set.
+    """
+
+    def __init__(self, f: Map, constraint: Constraint) -> None:
+        super().__init__()
+        if not isinstance(constraint, Constraint):
+            raise TypeError(
+                f"Constrained got {type(constraint).__name__}; expected a sciml.constraints.Constraint."
+            )
+        self.f = f
+        self.constraint = constraint
+
+    def forward(self, u: Tensor) -> Tensor:
+        return self.constraint.project(self.f(u), previous=u)
+
+
+class HoldNodes(nn.Module):
+    """f(u) with some points kept as they were: prescribed values of Dirichlet nodes.
+
+    Args:
+        f: map between states.
+        mask: True where the value is held, of the shape of the points.
+    """
+
+    def __init__(self, f: Map, mask: Tensor | Sequence[bool]) -> None:
+        super().__init__()
+        held = torch.as_tensor(mask)
+        if held.dtype != torch.bool:
+            raise ValueError(
+                f"HoldNodes got a mask of {held.dtype}; expected booleans, True where u is held."
+            )
+        self.f = f
+        self.register_buffer("mask", held.detach().clone())
+        self.mask: Tensor
+
+    def forward(self, u: Tensor) -> Tensor:
+        if u.shape[2:] != self.mask.shape:
+            raise ValueError(
+                f"HoldNodes holds points of shape {tuple(self.mask.shape)}; got {tuple(u.shape[2:])}."
+            )
+        return torch.where(self.mask, u, self.f(u))
+
+
+class Corrected(nn.Module):
+    """A (coarse) solver step with a learned correction N.
+
+    Args:
+        f: the network N.
+        solver: the step P it corrects; gradients pass through it.
+        mode: "parallel" P(u) + N(u), "sequential" N(P(u)), or "bypass" P(u) + N(P(u)).
+
+    Um et al., Solver-in-the-Loop (NeurIPS 2020), train the bypass form.
+    """
+
+    Mode = Literal["parallel", "sequential", "bypass"]
+
+    def __init__(self, f: Map, solver: Map, mode: Mode = "bypass") -> None:
+        super().__init__()
+        if mode not in get_args(Corrected.Mode):
+            raise ValueError(
+                f"Corrected got mode {mode!r}; expected one of {list(get_args(Corrected.Mode))}."
+            )
+        self.f = f
+        self.solver = solver
+        self.mode = mode
+
+    def forward(self, u: Tensor) -> Tensor:
+        advanced = self.solver(u)
+        if self.mode == "sequential":
+            return self.f(advanced)
+        return advanced + self.f(u if self.mode == "parallel" else advanced)
+
+
+class Surrogate(nn.Module):
+    """A map between states as a `sciml.Step`: it knows its time step, its domain and its channels.
+
+    The outermost wrapper. It checks the shape of what it is given, so that a state of another
+    resolution or with other channels is refused and not silently computed with.
+
+    Args:
+        f: map (B, C, *points) -> (B, C, *points) in physical units.
+        dt: time that one application advances.
+        domain: where the points lie.
+        channels: names of the C channels.
+    """
+
+    def __init__(self, f: Map, dt: float, domain: Domain, channels: Sequence[str]) -> None:
+        super().__init__()
+        if not dt > 0:
+            raise ValueError(f"Surrogate got dt={dt}; expected a positive time.")
+        self.f = f
+        self.dt = float(dt)
+        self.domain = domain
+        self.channels = (channels,) if isinstance(channels, str) else tuple(channels)
+
+    def forward(self, u: Tensor) -> Tensor:
+        if u.ndim < 3 or u.shape[1] != len(self.channels):
+            raise ValueError(
+                f"Surrogate got a state of shape {tuple(u.shape)}; expected (B, {len(self.channels)}, *points) "
+                f"with channels {self.channels}."
+            )
+        if not isinstance(self.domain, Cloud) and tuple(u.shape[2:]) != self.domain.shape:
+            raise ValueError(
+                f"Surrogate got points {tuple(u.shape[2:])} on a domain of {self.domain.shape}; to use it at "
+                "another resolution, call `on(domain)`."
+            )
+        return self.f(u)
+
+    def on(self, domain: Domain) -> Surrogate:
+        """The same map, sharing its parameters, on another domain, for instance a finer grid."""
+        return Surrogate(self.f, self.dt, domain, self.channels)
