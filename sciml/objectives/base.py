@@ -19,19 +19,22 @@ class Objective(nn.Module, ABC):
 
     The trainer knows nothing else. An objective neither reads files nor changes the step; what it
     remembers (warm-up counters, adaptive weights) are buffers and parameters, stored with the model.
+    `horizon` says how many states after the first one a window must have.
     """
+
+    horizon: int = 1
 
     @abstractmethod
     def forward(
         self,
-        step: Callable[[Tensor], Tensor],
+        step: Callable[..., Tensor],
         window: Tensor,
         generator: torch.Generator | None = None,
     ) -> tuple[Tensor, Parts]:
         """The loss of a step on windows of consecutive states.
 
         Args:
-            step: (B, C, *points) -> (B, C, *points).
+            step: (B, C, *points) -> (B, C, *points); for the residual of an equation, a function u(x, t).
             window: (B, T, C, *points), the step's `dt` apart.
             generator: of whatever is random.
 

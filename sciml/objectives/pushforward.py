@@ -38,6 +38,7 @@ class Pushforward(Objective):
         if steps < 0:
             raise ValueError(f"Pushforward got steps={steps}; expected 0 or more.")
         self.steps = steps
+        self.horizon = steps + 1
         self.random = random
         self.discrepancy = Discrepancy(norm, channel_scale)
 

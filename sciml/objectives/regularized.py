@@ -51,6 +51,7 @@ class Regularized(Objective):
                 "warm-up of 0 or more and a positive floor."
             )
         self.objective = objective
+        self.horizon = objective.horizon
         self.regularizer = regularizer
         self.weight = float(weight)
         self.warmup = int(warmup)

@@ -59,6 +59,7 @@ class Unrolled(Objective):
                 f"Unrolled got weights {factors}; expected {steps}, zero or more, not all zero."
             )
         self.steps = steps
+        self.horizon = steps
         self.reach = reach
         self.weights = factors
         self.reduction = reduction
