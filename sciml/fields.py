@@ -58,7 +58,7 @@ def _evaluate(coefficients: Tensor, k: Tensor, points: tuple[Tensor, ...]) -> Te
     """Re sum_k c_k exp(2 pi i k.x) of coefficients (C, M) on the product of the `points`, (C, *points)."""
     modes, dimension = int(k.abs().max()), k.shape[1]
     table = torch.zeros(len(coefficients), *[2 * modes + 1] * dimension, dtype=torch.complex128)
-    table[(slice(None), *(k + modes).unbind(dim=1))] = coefficients
+    table[:, *(k + modes).unbind(dim=1)] = coefficients
     numbers = torch.arange(-modes, modes + 1, dtype=torch.float64)
     for x in points:
         # Each pass turns the first axis of wavenumbers into the last axis of points.

@@ -4,9 +4,12 @@ from sciml.pdes.advection import Advection
 from sciml.pdes.advection_diffusion import AdvectionDiffusion
 from sciml.pdes.base import PDE, ConservationLaw, Elliptic, HasExact, SemiLinear, integral
 from sciml.pdes.burgers import Burgers
+from sciml.pdes.darcy import Darcy
+from sciml.pdes.euler import CompressibleEuler
 from sciml.pdes.heat import Heat
 from sciml.pdes.kuramoto_sivashinsky import KuramotoSivashinsky
 from sciml.pdes.navier_stokes_vorticity import NavierStokesVorticity
+from sciml.pdes.poisson import Poisson
 
 PDES: tuple[type[PDE], ...] = (
     Advection,
@@ -15,6 +18,7 @@ PDES: tuple[type[PDE], ...] = (
     Burgers,
     KuramotoSivashinsky,
     NavierStokesVorticity,
+    CompressibleEuler,
 )
 
 __all__ = [
@@ -23,12 +27,15 @@ __all__ = [
     "Advection",
     "AdvectionDiffusion",
     "Burgers",
+    "CompressibleEuler",
     "ConservationLaw",
+    "Darcy",
     "Elliptic",
     "HasExact",
     "Heat",
     "KuramotoSivashinsky",
     "NavierStokesVorticity",
+    "Poisson",
     "SemiLinear",
     "integral",
 ]

@@ -119,6 +119,10 @@ class CompressibleEuler(ConservationLaw):
         ones = torch.ones_like(density)
         return self.conservative(torch.cat((density, *([ones] * dimension), ones), dim=1))
 
+    def exact_lengths(self, dimension: int) -> tuple[float, ...]:
+        """Sides of the periodic box of `exact` [length]."""
+        return (1.0,) * dimension
+
 
 def _split(u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """First channel, the D between, and the last, each with its channel axis kept."""
