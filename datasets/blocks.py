@@ -1,0 +1,134 @@
+"""Arrays in files as trajectories (n, T, C, *points), mapped where the file allows it.
+
+A contiguous, unfiltered HDF5 dataset is a plain array at some offset of the file, so it is mapped there
+and read at the speed of memory; anything else goes through HDF5. Files are opened when first needed, once
+per process: an open handle must not cross a fork or be pickled to a worker.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import h5py
+import numpy as np
+
+from sciml.datasets.schema import open_hdf5
+
+
+@dataclass(frozen=True)
+class Variable:
+    """One array of a file and what its axes mean.
+
+    `axes` has a letter per axis in the order on disk: "n" sample, "t" time, "x", "y", "z" space, "c" and
+    "d" components. A missing "n" or "t" means the same values for all; a missing space axis likewise.
+    """
+
+    name: str
+    axes: str
+    channels: int = 1
+
+
+class Block(Protocol):
+    """Some trajectories that lie in one place."""
+
+    shape: tuple[int, ...]
+    """(n, T, C, *points)."""
+
+    def parts(self) -> Sequence[tuple[slice, np.ndarray | _Filtered]]:
+        """Channels and where they come from, indexed [sample, frames] -> (T', C', *points)."""
+        ...
+
+
+def arrange(array: np.ndarray, variable: Variable, shape: tuple[int, ...]) -> np.ndarray:
+    """View an array with the axes of `variable` as (n, T, C', *points), repeating what is missing.
+
+    `shape` is the block's (n, T, C, *points).
+    """
+    axes, space = variable.axes, "xyz"[: len(shape) - 3]
+    present = "".join(a for a in "nt" + "cd" + space if a in axes)
+    view = array.transpose([axes.index(a) for a in present])
+    for place, axis in enumerate("nt" + "cd" + space):
+        if axis not in axes:
+            view = np.expand_dims(view, place)
+    n, t, c, d, *points = view.shape
+    view = view.reshape(n, t, c * d, *points) if d > 1 else view[:, :, :, 0]
+    return np.broadcast_to(view, (*shape[:2], variable.channels, *shape[3:]))
+
+
+class _Filtered:
+    """A chunked or compressed dataset, read window by window through HDF5."""
+
+    def __init__(self, dataset: h5py.Dataset, variable: Variable, shape: tuple[int, ...]) -> None:
+        self._dataset, self._variable, self._shape = dataset, variable, shape
+
+    def __getitem__(self, index: tuple[int, slice]) -> np.ndarray:
+        sample, frames = index
+        choose = [slice(None)] * len(self._variable.axes)
+        if "n" in self._variable.axes:
+            choose[self._variable.axes.index("n")] = slice(sample, sample + 1)
+        if "t" in self._variable.axes:
+            choose[self._variable.axes.index("t")] = frames
+        count = len(range(*frames.indices(self._shape[1])))
+        return arrange(self._dataset[tuple(choose)], self._variable, (1, count, *self._shape[2:]))[0]
+
+
+class FileBlock:
+    """Trajectories in one HDF5 file."""
+
+    def __init__(self, path: Path, variables: Sequence[Variable], shape: tuple[int, ...]) -> None:
+        self.path, self.variables, self.shape = path, tuple(variables), tuple(shape)
+        self._process = -1
+        self._parts: list[tuple[slice, np.ndarray | _Filtered]] = []
+        self._file: h5py.File | None = None
+
+    def parts(self) -> Sequence[tuple[slice, np.ndarray | _Filtered]]:
+        if self._process != os.getpid():
+            self._open()
+        return self._parts
+
+    def _open(self) -> None:
+        self._parts, start, keep = [], 0, False
+        file = open_hdf5(self.path)
+        for variable in self.variables:
+            dataset = file[variable.name]
+            channels = slice(start, start + variable.channels)
+            start = channels.stop
+            offset = dataset.id.get_offset()
+            if offset is None:  # chunked, compact or not yet allocated
+                self._parts.append((channels, _Filtered(dataset, variable, self.shape)))
+                keep = True
+            else:
+                mapped = np.memmap(self.path, dataset.dtype, "r", offset, dataset.shape)
+                # A plain view: slicing the memmap class itself costs microseconds each time.
+                self._parts.append((channels, arrange(mapped.view(np.ndarray), variable, self.shape)))
+        if keep:
+            self._file = file
+        else:
+            file.close()
+        self._process = os.getpid()
+
+    def __getstate__(self) -> dict[str, object]:
+        return {"path": self.path, "variables": self.variables, "shape": self.shape}
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        self.__init__(**state)  # type: ignore[misc]
+
+
+class ArrayBlock:
+    """Trajectories in memory, (n, T, C, *points)."""
+
+    def __init__(self, data: np.ndarray) -> None:
+        self.shape, self._data = data.shape, data
+
+    def parts(self) -> Sequence[tuple[slice, np.ndarray | _Filtered]]:
+        return [(slice(0, self.shape[2]), self._data)]
+
+
+def read(block: Block, sample: int, frames: slice, out: np.ndarray) -> None:
+    """Copy frames of one trajectory into `out` (T', C, *points), converting to its type."""
+    for channels, source in block.parts():
+        out[:, channels] = source[sample, frames]

@@ -1,0 +1,185 @@
+"""Normalisation statistics, from the training split only, in the form of The Well's stats.yaml."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from torch import Tensor
+
+from sciml.datasets.blocks import Block, read
+from sciml.datasets.splits import Pairs, Split
+from sciml.datasets.writer import write_bytes
+from sciml.errors import UserError
+from sciml.trajectory import Field, channel_names
+
+STATE_KEYS = ("mean", "std", "rms")
+DELTA_KEYS = ("mean_delta", "std_delta", "rms_delta")
+
+
+@dataclass(frozen=True, eq=False)
+class Statistics:
+    """Per channel, over samples, times and points, (C,) float64 each, in the units of the channel.
+
+    `mean`, `std` (of the population) and `rms` of the state; `*_delta` of the difference of neighbouring
+    stored frames, zero where there is only one frame. `inputs` holds those of the input fields of pairs.
+    """
+
+    channels: tuple[str, ...]
+    mean: Tensor
+    std: Tensor
+    rms: Tensor
+    mean_delta: Tensor
+    std_delta: Tensor
+    rms_delta: Tensor
+    inputs: Statistics | None = None
+
+
+class _Moments:
+    """Count, mean and sum of squared deviations per channel, combined without cancellation."""
+
+    def __init__(self, channels: int) -> None:
+        self.count, self.mean, self.squares = 0, np.zeros(channels), np.zeros(channels)
+
+    def add(self, values: np.ndarray) -> None:
+        """Take in float64 values (T, C, *points)."""
+        flat = np.moveaxis(values, 1, 0).reshape(values.shape[1], -1)
+        n, mean = flat.shape[1], flat.mean(axis=1)
+        squares = ((flat - mean[:, None]) ** 2).sum(axis=1)
+        total = self.count + n
+        shift = mean - self.mean
+        # The law of total variance (Chan, Golub and LeVeque 1983, equation 2.1).
+        self.squares += squares + shift**2 * (self.count * n / total)
+        self.mean += shift * (n / total)
+        self.count = total
+
+    @property
+    def results(self) -> tuple[Tensor, Tensor, Tensor]:
+        """mean, std, rms."""
+        variance = self.squares / max(self.count, 1)
+        return tuple(  # type: ignore[return-value]
+            torch.from_numpy(x) for x in (self.mean, np.sqrt(variance), np.sqrt(variance + self.mean**2))
+        )
+
+
+def _measure(blocks: Sequence[Block], channels: tuple[str, ...]) -> Statistics:
+    state, delta = _Moments(len(channels)), _Moments(len(channels))
+    for block in blocks:
+        buffer = np.empty(block.shape[1:], dtype=np.float64)
+        for sample in range(block.shape[0]):
+            read(block, sample, slice(None), buffer)
+            state.add(buffer)
+            if len(buffer) > 1:
+                delta.add(np.diff(buffer, axis=0))
+    return Statistics(channels, *state.results, *delta.results)
+
+
+def measure(split: Split | Pairs) -> Statistics:
+    """Statistics of one split, computed in float64."""
+    if isinstance(split, Split):
+        return _measure(split.blocks, split.channels)
+    inputs = _measure(split.input_blocks, split.input_channels)
+    found = _measure(split.target_blocks, split.channels)
+    return Statistics(
+        found.channels,
+        *(getattr(found, key) for key in STATE_KEYS + DELTA_KEYS),
+        inputs=inputs,
+    )
+
+
+def _nested(values: Tensor, fields: Sequence[Field], dimension: int) -> dict[str, Any]:
+    out, start = {}, 0
+    for f in fields:
+        count = dimension**f.rank
+        part = values[start : start + count].reshape([dimension] * f.rank)
+        out[f.name] = part.tolist()
+        start += count
+    return out
+
+
+def write_statistics(
+    path: Path,
+    statistics: Statistics,
+    fields: Sequence[Field],
+    dimension: int,
+    input_fields: Sequence[Field] = (),
+) -> None:
+    """Write stats.yaml: per key and field a number, a list of D, or D lists of D."""
+    content: dict[str, dict[str, Any]] = {}
+    for key in STATE_KEYS + DELTA_KEYS:
+        content[key] = _nested(getattr(statistics, key), fields, dimension)
+        if statistics.inputs is not None and key in STATE_KEYS:
+            content[key] |= _nested(getattr(statistics.inputs, key), input_fields, dimension)
+    write_bytes(path, yaml.safe_dump(content, sort_keys=False).encode())
+
+
+def read_statistics(path: Path, fields: Sequence[Field], dimension: int) -> Statistics:
+    """Read stats.yaml for the channels of `fields`.
+
+    Raises:
+        UserError: it is missing, is not YAML, or lacks a key or a field.
+    """
+    if not path.is_file():
+        raise UserError(
+            f"{path} is missing, so nothing is known about how to normalise this dataset. Make it from the "
+            f"training split with: python -m sciml.datasets.statistics {path.parent}"
+        )
+    try:
+        content = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise UserError(f"{path} is not valid YAML: {error}") from error
+    channels = channel_names(fields, dimension)
+    values: dict[str, Tensor] = {}
+    for key in STATE_KEYS + DELTA_KEYS:
+        if key not in (content or {}):
+            if key in ("mean", "std"):
+                raise UserError(f"{path} has no {key!r}; it has {sorted(content or {})}.")
+            continue
+        parts = []
+        for f in fields:
+            if f.name not in content[key]:
+                raise UserError(
+                    f"{path} has no field {f.name!r} under {key!r}; it has {sorted(content[key])}. "
+                    "Make the file again from the training split."
+                )
+            part = torch.as_tensor(content[key][f.name], dtype=torch.float64).reshape(-1)
+            if len(part) != dimension**f.rank:
+                raise UserError(
+                    f"{path} gives {len(part)} numbers for {key} of {f.name!r}; expected {dimension**f.rank}."
+                )
+            parts.append(part)
+        values[key] = torch.cat(parts)
+    zero = torch.zeros(len(channels), dtype=torch.float64)
+    values.setdefault("rms", (values["std"] ** 2 + values["mean"] ** 2).sqrt())
+    return Statistics(channels, *(values.get(key, zero) for key in STATE_KEYS + DELTA_KEYS))
+
+
+def make_statistics(path: str | Path) -> Path:
+    """Measure the training split of a dataset folder and write its stats.yaml.
+
+    Raises:
+        UserError: the folder has no training split.
+    """
+    from sciml.datasets.reader import open as open_dataset
+
+    dataset = open_dataset(path)
+    split = dataset["train"]
+    fields = split.input_fields if isinstance(split, Pairs) else ()
+    target = dataset.path / "stats.yaml"
+    write_statistics(target, measure(split), split.fields, split.dimension, fields)
+    return target
+
+
+if __name__ == "__main__":
+    import sys
+
+    try:
+        print(make_statistics(sys.argv[1] if len(sys.argv) > 1 else "."))
+    except UserError as fault:
+        print(f"error: {fault}", file=sys.stderr)
+        sys.exit(2)

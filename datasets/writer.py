@@ -1,0 +1,377 @@
+"""Write shards: one HDF5 file, complete or absent.
+
+A shard is put together in memory, written under a temporary name, flushed to the disk and renamed, so
+that whatever stands under a final name is whole. Arrays are contiguous, so that a reader can map them.
+Nothing in a file depends on the clock: the same content gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import torch
+from torch import Tensor
+
+from sciml.datasets import schema
+from sciml.domains import Cloud, Grid, Mesh
+from sciml.errors import UserError
+from sciml.trajectory import Field, Trajectory
+
+PART = ".part"
+"""Ending of a file that is being written; it is never read."""
+
+_HEADROOM = 1 << 20  # HDF5's own structures of one shard, generously
+
+
+@dataclass(frozen=True)
+class Written:
+    """A shard that stands under its final name."""
+
+    path: Path
+    samples: int
+    bytes: int
+    sha256: str
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """A temporary name beside `path` which becomes `path` only if the block ends without an error.
+
+    Raises:
+        UserError: the disk is full or the folder cannot be written.
+    """
+    part = path.with_name(path.name + PART)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield part
+        with part.open("rb") as file:
+            os.fsync(file.fileno())
+        os.replace(part, path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise UserError(
+                f"The disk is full: {path} was not written and nothing stands under that name. "
+                f"Free space in {path.parent} or choose another folder, then run the same command again."
+            ) from error
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise UserError(
+                f"{path} cannot be written: {error.strerror}. Choose another folder."
+            ) from error
+        raise
+    except BaseException:  # also Ctrl-C: nothing half-written stays behind
+        part.unlink(missing_ok=True)
+        raise
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a whole file or none."""
+    with whole_file(path) as part, part.open("wb") as file:
+        file.write(content)
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON file, whole or not at all."""
+    write_bytes(path, (json.dumps(content, indent=2) + "\n").encode())
+
+
+def shard_bytes(samples: int, frames: int, channels: int, points: int, inputs: int = 0) -> int:
+    """Upper estimate of a shard's size in bytes, float32."""
+    return 4 * samples * points * (frames * channels + inputs) + _HEADROOM
+
+
+def require_space(folder: Path, needed: int) -> None:
+    """Refuse to start what the disk cannot hold.
+
+    Raises:
+        UserError: less than `needed` bytes are free.
+    """
+    place = folder
+    while not place.exists():
+        place = place.parent
+    free = shutil.disk_usage(place).free
+    if free < needed:
+        raise UserError(
+            f"The disk is full: {folder} needs about {needed / 1e6:.1f} MB and {free / 1e6:.1f} MB are free. "
+            "Free space, ask for fewer samples, or choose another folder."
+        )
+
+
+def _array(group: h5py.Group, name: str, data: np.ndarray) -> h5py.Dataset:
+    """A contiguous dataset, allocated at once, so that it has an offset at which it can be mapped."""
+    creation = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    creation.set_layout(h5py.h5d.CONTIGUOUS)
+    creation.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+    creation.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+    creation.set_obj_track_times(False)
+    data = np.require(data, requirements="C")  # unlike ascontiguousarray, leaves a scalar a scalar
+    kind = h5py.h5t.py_create(data.dtype, logical=True)
+    space = h5py.h5s.create_simple(data.shape) if data.ndim else h5py.h5s.create(h5py.h5s.SCALAR)
+    dataset = h5py.Dataset(h5py.h5d.create(group.id, name.encode(), kind, space, creation))
+    if data.size:
+        dataset[...] = data
+    return dataset
+
+
+def _image(fill: Any) -> bytes:
+    """The bytes of an HDF5 file that `fill` fills, built in memory."""
+    with h5py.File(
+        "shard",
+        "w",
+        driver="core",
+        backing_store=False,
+        block_size=1 << 20,
+        alignment_threshold=4096,
+        alignment_interval=64,
+    ) as file:
+        fill(file)
+        file.flush()
+        return file.id.get_file_image()
+
+
+def _provenance(file: h5py.File, content: Mapping[str, Any]) -> h5py.Group:
+    group = file.create_group("provenance")
+    for name, value in content.items():
+        if isinstance(value, (dict, list, tuple)):
+            group.attrs[name] = json.dumps(value)
+        else:
+            group.attrs[name] = value
+    group.attrs["format"] = schema.FORMAT
+    group.attrs["format_version"] = schema.FORMAT_VERSION
+    return group
+
+
+def _stack(data: Tensor, start: int, f: Field, dimension: int) -> tuple[np.ndarray, int]:
+    """The channels of one field, (n, [T,] C, *points) -> (n, [T,] *points, components), and the next start."""
+    lead = data.ndim - dimension - 1
+    count = dimension**f.rank
+    part = data.narrow(lead, start, count).detach().cpu().to(torch.float32).movedim(lead, -1)
+    return part.reshape(*part.shape[:-1], *[dimension] * f.rank).contiguous().numpy(), start + count
+
+
+def _fill_grid(
+    file: h5py.File,
+    trajectory: Trajectory,
+    name: str,
+    inputs: Tensor | None,
+    input_fields: Sequence[Field],
+    constants: Mapping[str, float],
+    provenance: Mapping[str, Any],
+) -> None:
+    grid = trajectory.domain
+    assert isinstance(grid, Grid)  # write_shard chose this layout by the domain
+    dimension, samples = grid.dimension, len(trajectory)
+    file.attrs["dataset_name"] = name
+    file.attrs["grid_type"] = "cartesian"
+    file.attrs["n_spatial_dims"] = dimension
+    file.attrs["n_trajectories"] = samples
+    schema.set_texts(file.attrs, "simulation_parameters", list(constants))
+    for parameter, value in constants.items():
+        file.attrs[parameter] = float(value)
+
+    dimensions = file.create_group("dimensions")
+    schema.set_texts(dimensions.attrs, "spatial_dims", grid.axis_names)
+    time = _array(dimensions, "time", trajectory.times.numpy().astype(np.float32))
+    schema.set_flags(time, sample_varying=False, time_varying=True)
+    for axis, x in zip(grid.axis_names, grid.axes(torch.float32), strict=True):
+        schema.set_flags(_array(dimensions, axis, x.numpy()), sample_varying=False, time_varying=False)
+
+    boundaries = file.create_group("boundary_conditions")
+    for axis, n, (low, high) in zip(grid.axis_names, grid.shape, grid.sides, strict=True):
+        ends: dict[str, list[int]] = {}
+        for end, side in ((0, low), (n - 1, high)):
+            ends.setdefault(schema.BC_TYPES[side], []).append(end)
+        for kind, places in ends.items():
+            group = boundaries.create_group(f"{axis}_{kind}")
+            group.attrs["bc_type"] = kind
+            schema.set_texts(group.attrs, "associated_dims", [axis])
+            schema.set_texts(group.attrs, "associated_fields", [])
+            schema.set_flags(group, sample_varying=False, time_varying=False)
+            mask = np.zeros(n, dtype=bool)
+            mask[places] = True
+            _array(group, "mask", mask)
+
+    scalars = file.create_group("scalars")
+    schema.set_texts(scalars.attrs, "field_names", [*constants, *trajectory.parameters])
+    for parameter, value in constants.items():
+        scalar = _array(scalars, parameter, np.array(value, dtype=np.float32))
+        schema.set_flags(scalar, sample_varying=False, time_varying=False)
+    for parameter, values in trajectory.parameters.items():
+        scalar = _array(scalars, parameter, values.reshape(samples).to(torch.float32).numpy())
+        schema.set_flags(scalar, sample_varying=True, time_varying=False)
+
+    groups = [file.create_group(f"t{rank}_fields") for rank in range(3)]
+    start, names = 0, [[] for _ in range(3)]  # type: tuple[int, list[list[str]]]
+    for f in trajectory.fields:
+        values_of, start = _stack(trajectory.data, start, f, dimension)
+        dataset = _array(groups[f.rank], f.name, values_of)
+        schema.set_flags(dataset, sample_varying=True, time_varying=True, dim_varying=[True] * dimension)
+        if f.rank == 2:
+            schema.set_flags(dataset, symmetric=False, antisymmetric=False)
+        dataset.attrs["unit"] = f.unit
+        names[f.rank].append(f.name)
+    start = 0
+    for f in input_fields:
+        assert inputs is not None  # write_shard checked that both or neither are given
+        values_of, start = _stack(inputs, start, f, dimension)
+        dataset = _array(groups[f.rank], f.name, values_of)
+        schema.set_flags(dataset, sample_varying=True, time_varying=False, dim_varying=[True] * dimension)
+        if f.rank == 2:
+            schema.set_flags(dataset, symmetric=False, antisymmetric=False)
+        dataset.attrs["unit"] = f.unit
+        names[f.rank].append(f.name)
+    for group, listed in zip(groups, names, strict=True):
+        schema.set_texts(group.attrs, "field_names", listed)
+
+    extra = _provenance(file, provenance)
+    extra.attrs["fields"] = schema.fields_json(trajectory.fields)
+    extra.attrs["input_fields"] = schema.fields_json(input_fields)
+    extra.attrs["domain"] = json.dumps(schema.describe_domain(grid))
+    extra.attrs["centering"] = grid.centering
+    extra.attrs["dx"] = np.array(grid.spacing)
+    extra.attrs["lengths"] = np.array(grid.lengths)
+    extra.attrs["origin"] = np.array(grid.origin)
+    schema.set_flags(extra, periodic=list(grid.periodic))
+    schema.set_texts(extra.attrs, "axis_names", grid.axis_names)
+    # The schema keeps coordinates and parameters in float32; here are the numbers that were used.
+    _array(extra, "time", trajectory.times.to(torch.float64).numpy())
+    exact = extra.create_group("parameters")
+    for parameter, values in trajectory.parameters.items():
+        _array(exact, parameter, values.reshape(samples).to(torch.float64).numpy())
+
+
+def _fill_groups(
+    file: h5py.File,
+    trajectories: Sequence[Trajectory],
+    name: str,
+    constants: Mapping[str, float],
+    provenance: Mapping[str, Any],
+) -> None:
+    first = trajectories[0]
+    dimension = first.domain.dimension
+    features: dict[str, dict[str, Any]] = {}
+    if isinstance(first.domain, Mesh):
+        corners = int(first.domain.cells.shape[1])
+        features["mesh_pos"] = {"type": "static", "shape": [1, -1, dimension], "dtype": "float64"}
+        features["cells"] = {"type": "static", "shape": [1, -1, corners], "dtype": "int32"}
+        features["node_type"] = {"type": "static", "shape": [1, -1, 1], "dtype": "int32"}
+    frames = int(first.data.shape[1])
+    for f in first.fields:
+        width = dimension**f.rank
+        features[f.name] = {"type": "dynamic", "shape": [frames, -1, width], "dtype": "float32"}
+    times = first.times.to(torch.float64).numpy()
+    file.attrs["dataset_name"] = name
+    file.attrs["trajectory_length"] = frames
+    file.attrs["dt"] = float(times[1] - times[0]) if frames > 1 else 0.0
+    schema.set_texts(file.attrs, "field_names", list(features))
+    file.attrs["features"] = json.dumps(features)
+    for parameter, value in constants.items():
+        file.attrs[parameter] = float(value)
+
+    homes: dict[str, h5py.Group] = {}
+    number = 0
+    for trajectory in trajectories:
+        for sample in range(len(trajectory)):
+            group = file.create_group(str(number))
+            number += 1
+            if isinstance(trajectory.domain, Mesh):
+                mesh, digest = trajectory.domain, schema.mesh_digest(trajectory.domain)
+                if digest in homes:  # a hard link: the arrays are stored once
+                    for static in ("mesh_pos", "cells", "node_type"):
+                        group[static] = homes[digest][static]
+                else:
+                    homes[digest] = group
+                    _array(group, "mesh_pos", mesh.points.numpy()[None])
+                    _array(group, "cells", mesh.cells.numpy().astype(np.int32)[None])
+                    _array(group, "node_type", mesh.types.numpy().astype(np.int32)[None, :, None])
+            start = 0
+            state = trajectory.data[sample].detach().cpu().to(torch.float32)
+            for f in trajectory.fields:
+                width = dimension**f.rank
+                part = state[:, start : start + width].transpose(1, 2)
+                _array(group, f.name, part.contiguous().numpy())
+                start += width
+            for parameter, values in trajectory.parameters.items():
+                group.attrs[parameter] = float(values.reshape(len(trajectory))[sample])
+    extra = _provenance(file, provenance)
+    extra.attrs["fields"] = schema.fields_json(first.fields)
+    schema.set_texts(extra.attrs, "parameters", list(first.parameters))
+    schema.set_texts(extra.attrs, "constants", list(constants))
+    if isinstance(first.domain, Cloud):
+        extra.attrs["domain"] = json.dumps(schema.describe_domain(first.domain))
+    _array(extra, "time", times)
+
+
+def write_shard(
+    path: Path,
+    trajectories: Trajectory | Sequence[Trajectory],
+    *,
+    name: str,
+    inputs: Tensor | None = None,
+    input_fields: Sequence[Field] = (),
+    constants: Mapping[str, float] | None = None,
+    provenance: Mapping[str, Any] | None = None,
+) -> Written:
+    """Write one shard, float32, and return its size and checksum.
+
+    Args:
+        path: final name, ending in .hdf5.
+        trajectories: one Trajectory on a Grid; or one or several on meshes or clouds, each with its own
+            domain. A mesh that several samples share is stored once.
+        name: name of the dataset, the same in all its files.
+        inputs: fields that do not change in time but differ between samples, (n, A, *points): the
+            coefficient of a stationary equation. Grids only.
+        input_fields: what `inputs` holds.
+        constants: parameters that all samples share.
+        provenance: whatever else a later reader should know; numbers, strings, and what JSON can say.
+
+    Raises:
+        UserError: the disk is full or the folder cannot be written.
+        ValueError: the arguments do not fit together, or a value is not finite.
+    """
+    several = [trajectories] if isinstance(trajectories, Trajectory) else list(trajectories)
+    if not several:
+        raise ValueError("write_shard got no trajectories; a shard holds at least one.")
+    for trajectory in several:
+        if not bool(torch.isfinite(trajectory.data).all()):
+            raise ValueError("write_shard got values that are not finite; leave such samples out.")
+        if trajectory.fields != several[0].fields or type(trajectory.domain) is not type(several[0].domain):
+            raise ValueError("write_shard got trajectories of different fields or kinds of domain.")
+    if (inputs is None) != (not input_fields):
+        raise ValueError("write_shard needs inputs and input_fields together, or neither.")
+    constants, provenance = dict(constants or {}), dict(provenance or {})
+    if isinstance(several[0].domain, Grid):
+        if len(several) != 1:
+            raise ValueError(
+                f"write_shard got {len(several)} trajectories on grids; join them to one batch."
+            )
+        image = _image(
+            lambda file: _fill_grid(file, several[0], name, inputs, input_fields, constants, provenance)
+        )
+    else:
+        if inputs is not None:
+            raise ValueError("write_shard stores inputs on grids only.")
+        if len({(t.data.shape[1], tuple(t.times.tolist())) for t in several}) != 1:
+            raise ValueError(
+                "write_shard got trajectories of different times; one shard holds one set of times."
+            )
+        image = _image(lambda file: _fill_groups(file, several, name, constants, provenance))
+    write_bytes(path, image)
+    samples = sum(len(t) for t in several)
+    return Written(path, samples, len(image), hashlib.sha256(image).hexdigest())
