@@ -2,58 +2,76 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 
-class _Solved(torch.autograd.Function):
-    """The given solution, with the derivative A^-1 with respect to its residual b - A x."""
+class _Solve(torch.autograd.Function):
+    """x of A(parameters) x = b; inputs apply, solve, b, *parameters."""
 
     @staticmethod
     def forward(
-        residual: Tensor,
-        solution: Tensor,
-        apply: Callable[[Tensor], Tensor],
-        solve: Callable[[Tensor], Tensor],
+        apply: Callable[..., Tensor], solve: Callable[[Tensor], Tensor], b: Tensor, *parameters: Tensor
     ) -> Tensor:
-        return solution.clone()
+        with torch.no_grad():
+            return solve(b)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        _, _, ctx.operator, ctx.solve = inputs
+        ctx.operator, ctx.solve, _, *parameters = inputs
+        ctx.save_for_backward(output, *parameters)
+        ctx.save_for_forward(output, *parameters)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:  # type: ignore[override]
-        # The adjoint system of a symmetric operator is the same system; solved in the same way it can
-        # be differentiated again.
-        return implicit_solve(ctx.operator, gradient, ctx.solve), None, None, None
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        x, *parameters = ctx.saved_tensors
+        # The adjoint system of a symmetric operator is the same system. Solving it by this function
+        # again, and taking the product by torch.func.vjp, is what makes second derivatives right.
+        adjoint = implicit_solve(ctx.operator, gradient, ctx.solve, parameters)
+        if not parameters:
+            return None, None, adjoint
+        _, pull = torch.func.vjp(lambda *p: ctx.operator(x, *p), *parameters)
+        return None, None, adjoint, *pull(-adjoint)
 
     @staticmethod
-    def jvp(ctx: Any, tangent: Tensor, *_: Any) -> Tensor:
-        return ctx.solve(tangent)
+    def jvp(ctx: Any, _apply: None, _solve: None, b: Tensor | None, *parameters: Tensor | None) -> Tensor:
+        x, *values = ctx.saved_tensors
+        right = torch.zeros_like(x) if b is None else b
+        if any(t is not None for t in parameters):
+            tangents = tuple(
+                torch.zeros_like(p) if t is None else t for p, t in zip(values, parameters, strict=True)
+            )
+            # Forward product as the transpose of the backward one: forward levels do not nest here.
+            _, pull = torch.func.vjp(lambda *p: ctx.operator(x, *p), *values)
+            _, push = torch.func.vjp(pull, torch.zeros_like(x))
+            right = right - push(tangents)[0]
+        return ctx.solve(right)
 
 
 def implicit_solve(
-    apply: Callable[[Tensor], Tensor], b: Tensor, solve: Callable[[Tensor], Tensor]
+    apply: Callable[..., Tensor],
+    b: Tensor,
+    solve: Callable[[Tensor], Tensor],
+    parameters: Sequence[Tensor] = (),
 ) -> Tensor:
-    """x with apply(x) = b for a symmetric linear operator, differentiable without its iterations.
+    """x with apply(x, *parameters) = b for a symmetric linear operator, differentiable without iterations.
 
     From A(a) x = b follows dx = A^-1 (db - dA x): the gradient with respect to b is one more solve
-    with the same operator, and the gradient with respect to every tensor that `apply` uses follows
-    from one product with it. Memory does not grow with the number of iterations. The error of a
-    gradient is that of the solver's tolerance. Derivatives of any order.
+    with the same operator, and the gradient with respect to the parameters follows from one product
+    with it. Memory does not grow with the number of iterations, and the error of a gradient is that of
+    the solver's tolerance. Backward derivatives of any order, forward ones of the first.
 
     Args:
-        apply: x -> A x, differentiable in x and in the tensors that A depends on.
+        apply: (x, *parameters) -> A x, differentiable.
         b: right-hand side.
-        solve: b -> x; its operations are not recorded.
+        solve: b -> x for the given values of the parameters; its operations are not recorded.
+        parameters: tensors on which A depends. Others that `apply` uses count as constants.
 
-    Griewank and Walther, Evaluating Derivatives (2008), section 15; a symmetric operator is taken on
-    trust, for another the gradient is wrong.
+    That A is symmetric is taken on trust; for another operator the gradients are wrong.
+
+    Griewank and Walther, Evaluating Derivatives (2008), section 15.
     """
-    with torch.no_grad():
-        solution = solve(b.detach())
-    return _Solved.apply(b - apply(solution), solution, apply, solve)
+    return _Solve.apply(apply, solve, b, *parameters)

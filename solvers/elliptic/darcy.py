@@ -78,7 +78,10 @@ def solve_darcy(
     if problem.singular:
         b = _balanced(b, 1e-4 if out == torch.float32 else 1e-8)
     u = implicit_solve(
-        problem.operator, b, _solver(problem, method, tolerance=tolerance, max_iterations=max_iterations)
+        lambda u, *faces: Diffusion(faces, grid.periodic)(u),
+        b,
+        _solver(problem, method, tolerance=tolerance, max_iterations=max_iterations),
+        problem.operator.faces,
     )
     if problem.singular:
         axes = tuple(range(1, u.ndim))
