@@ -158,6 +158,7 @@ def nodal_interpolation(source: Mesh, target: Mesh) -> Tensor:
         torch.from_numpy(shares.reshape(-1)),
         (len(wanted), len(points)),
         dtype=torch.float64,
+        check_invariants=True,
     ).coalesce()
 
 

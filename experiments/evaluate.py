@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import zipfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from sciml.domains import Domain, Grid
 from sciml.errors import UserError
-from sciml.metrics import correlation, energy_spectrum, nrmse, spectral_distance, vrmse
+from sciml.metrics import RolloutMetrics, energy_spectrum
 from sciml.pdes.base import PDE
 from sciml.step import Step, iterate
 from sciml.trajectory import Field, Trajectory
@@ -25,6 +26,9 @@ Kind = Literal["surrogate", "solver", "baseline"]
 
 # A state this many times larger than the largest reference state counts as blown up (rollout_metrics).
 BLOW_UP_FACTOR = 10.0
+
+# What is kept of each frame; `RolloutMetrics` knows more.
+CURVES = ("nrmse", "vrmse", "correlation", "spectral_distance", "high_band_gain")
 
 
 @dataclass(frozen=True)
@@ -160,87 +164,67 @@ def score(
     reference: Tensor,
     *,
     domain: Domain,
+    dt: float,
+    fields: Sequence[Field],
     spectra_at: Sequence[int] = (),
     invariants: Callable[[Tensor], Mapping[str, Tensor]] | None = None,
     progress: Callable[[int], None] | None = None,
-) -> Scores:
+) -> tuple[Scores, dict[str, np.ndarray]]:
     """Roll one contestant out from reference[:, 0] and score every state against reference[:, 1:].
 
     Args:
         contestant: what predicts.
         reference: (B, T + 1, C, *points), the truth with its initial state first.
         domain: where the points lie; its weights enter the norms.
+        dt: time between frames.
+        fields: the quantities behind the channels.
         spectra_at: lead steps at which the energy spectrum is kept (grids only).
         invariants: state -> name -> (B,), to measure their drift.
         progress: called with the number of steps done.
+
+    Returns the scores, and the drift (T, B) of the reference's own invariants by name.
     """
-    weights = domain.weights(dtype=torch.float64) if hasattr(domain, "weights") else None
-    u0, steps, batch = reference[:, 0], reference.shape[1] - 1, reference.shape[0]
-    largest = reference.flatten(2).double().norm(dim=2).amax(dim=1)
-    values: dict[str, list[Tensor]] = {"nrmse": [], "vrmse": [], "correlation": []}
-    if isinstance(domain, Grid):
-        values["spectral_distance"] = []
-    first = dict(invariants(u0.double())) if invariants else {}
-    scale = {name: _invariant_scale(value) for name, value in first.items()}
-    for name in first:
-        values[f"drift {name}"] = []
-    alive = torch.ones(batch, dtype=torch.bool)
-    blow_up = torch.full((batch,), steps + 1)
+    u0, steps = reference[:, 0], reference.shape[1] - 1
+    metrics = RolloutMetrics(domain, dt, fields, initial=u0, invariants=invariants, factor=BLOW_UP_FACTOR)
     spectra: dict[int, np.ndarray] = {}
-    frames: Iterable[Tensor] = contestant.states(u0, steps)
-    for lead, state in enumerate(frames, start=1):
-        size = state.flatten(1).double().norm(dim=1)
-        alive &= torch.isfinite(size) & (size <= BLOW_UP_FACTOR * largest)
-        blow_up = torch.where(~alive & (blow_up > steps), lead, blow_up)
-        p, r = state.double().unsqueeze(1), reference[:, lead].double().unsqueeze(1)
-        step_values = {
-            "nrmse": nrmse(p, r, weights=weights).squeeze(1).flatten(1).mean(dim=1),
-            "vrmse": vrmse(p, r, weights=weights).squeeze(1).mean(dim=1),
-            "correlation": correlation(p, r, weights=weights).squeeze(1),
-        }
-        if isinstance(domain, Grid):
-            step_values["spectral_distance"] = spectral_distance(p, r).squeeze(1).flatten(1).mean(dim=1)
-            if lead in spectra_at:
-                spectra[lead] = _mean_spectrum(state.double(), alive)
-        if invariants:
-            for name, value in invariants(state.double()).items():
-                step_values[f"drift {name}"] = (value - first[name]).abs() / scale[name]
-        for name, value in step_values.items():
-            values[name].append(torch.where(alive, value, torch.nan))
+    for lead, state in enumerate(contestant.states(u0, steps), start=1):
+        metrics.update(state, reference[:, lead])
+        if lead in spectra_at and isinstance(domain, Grid):
+            spectra[lead] = _mean_spectrum(state.double(), domain, metrics.valid[:, -1])
         if progress is not None:
             progress(lead)
+    curves = metrics.curves()
     cost = 0.0
     if contestant.advance is not None:
         start = contestant.start(u0) if contestant.start is not None else u0
         cost = cpu_seconds_per_step(contestant.advance, start)
-    stacked = {name: torch.stack(v).float().numpy() for name, v in values.items()}
-    return Scores(
+    kept = {
+        name.replace("drift_", "drift "): values.T.float().numpy()
+        for name, values in curves.items()
+        if name in CURVES or name.startswith("drift_")
+    }
+    drift = {
+        name.removeprefix("reference_drift_"): values.T.float().numpy()
+        for name, values in curves.items()
+        if name.startswith("reference_drift_")
+    }
+    scores = Scores(
         contestant.name,
         contestant.kind,
         contestant.seed,
         contestant.parameters,
-        stacked,
-        blow_up.numpy(),
+        kept,
+        curves["valid"].sum(dim=1).long().numpy() + 1,
         spectra,
         cost,
     )
+    return scores, drift
 
 
-def _invariant_scale(value: Tensor) -> Tensor:
-    """A size to which a drift is relative; zero-mean invariants take the batch's largest, or one."""
-    largest = value.abs().max()
-    floor = largest if float(largest) > 1e-6 else torch.ones_like(largest)
-    return value.abs().clamp_min(float(floor))
-
-
-def _mean_spectrum(state: Tensor, alive: Tensor) -> np.ndarray:
-    """Energy spectrum (K,), averaged over the samples that are still alive."""
-    spectrum = energy_spectrum(state.unsqueeze(1))[:, 0]
-    return (
-        spectrum[alive].flatten(1, -2).mean(dim=1).mean(dim=0).numpy()
-        if bool(alive.any())
-        else np.array([])
-    )
+def _mean_spectrum(state: Tensor, grid: Grid, alive: Tensor) -> np.ndarray:
+    """Energy spectrum (K,), averaged over the samples that are still alive; empty where none is."""
+    spectrum = energy_spectrum(state.unsqueeze(1), grid)[:, 0]
+    return spectrum[alive].mean(dim=0).numpy() if bool(alive.any()) else np.array([])
 
 
 def invariants_of(pde: PDE | None, domain: Domain) -> Callable[[Tensor], Mapping[str, Tensor]] | None:
@@ -286,32 +270,26 @@ def evaluate(
     dt = float(reference.times[1] - reference.times[0])
     leads = _lead_steps(steps, trained_steps)
     measured = invariants_of(pde, reference.domain)
-    scores = []
+    scores, drift = [], {}
     for contestant in contestants:
         tell = None if progress is None else _named(progress, contestant.name)
-        scores.append(
-            score(
-                contestant,
-                data,
-                domain=reference.domain,
-                spectra_at=leads,
-                invariants=measured,
-                progress=tell,
-            )
+        found, drift = score(
+            contestant,
+            data,
+            domain=reference.domain,
+            dt=dt,
+            fields=reference.fields,
+            spectra_at=leads,
+            invariants=measured,
+            progress=tell,
         )
+        scores.append(found)
     spectra = {}
     if isinstance(reference.domain, Grid):
         everyone = torch.ones(len(reference), dtype=torch.bool)
-        spectra = {lead: _mean_spectrum(data[:, lead].double(), everyone) for lead in leads}
-    drift = {}
-    if measured is not None:
-        first = measured(data[:, 0].double())
-        for name, value in first.items():
-            scale = _invariant_scale(value)
-            later = [
-                (measured(data[:, k].double())[name] - value).abs() / scale for k in range(1, steps + 1)
-            ]
-            drift[name] = torch.stack(later).float().numpy()
+        spectra = {
+            lead: _mean_spectrum(data[:, lead].double(), reference.domain, everyone) for lead in leads
+        }
     out = Evaluation(dt, steps, trained_steps, reference.fields, scores, spectra, drift, floor)
     out.verdicts = verdicts(out)
     return out
@@ -586,7 +564,7 @@ def load(folder: Path) -> Evaluation:
         with np.load(path, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
         head = json.loads(arrays["head"].tobytes())
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise UserError(f"{path} is damaged ({error}); run `sciml evaluate {folder}` again.") from error
     scores = [
         Scores(
@@ -662,7 +640,7 @@ def add_jacobians(
     for name, step in measured.items():
         at = along.double() if name == "reference solver" else along
         generator = torch.Generator().manual_seed(seed)
-        found = jacobian_diagnostics(step, at, generator=generator)
+        found = jacobian_diagnostics(step, at, probes=32, iterations=40, generator=generator)
         energy = found["row_energy"][-1]
         evaluation.jacobians[name] = {
             "times": reference.times.numpy()[chosen],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -185,7 +186,7 @@ def load(folder: Path) -> tuple[MapEvaluation, dict[str, float]]:
                 split, label, name = key.removeprefix("pictures/").split("/", 2)
                 pictures.setdefault(f"{split}/{label}", {})[name] = values
         return MapEvaluation(scores, pictures), head["limits"]
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise UserError(
             f"{path} is missing or damaged ({error}); run `sciml evaluate {folder}` first."
         ) from error

@@ -82,8 +82,10 @@ def error_against_lead_time(evaluation: Evaluation, metric: str = "nrmse") -> Fi
     )
     if metric in ("nrmse", "vrmse"):
         axis.set_yscale("log")
-        top = axis.get_ylim()[1]
-        axis.set_ylim(top=min(top, 30.0))
+        drawn = np.concatenate([np.ravel(line.get_ydata()) for line in axis.get_lines()[:-1]])
+        drawn = drawn[np.isfinite(drawn) & (drawn > 0)]
+        if drawn.size:
+            axis.set_ylim(max(float(drawn.min()) / 3, 1e-10), min(float(drawn.max()) * 3, 30.0))
     axis.set_xscale("log")
     axis.set(xlabel="lead time", ylabel=METRIC_LABELS.get(metric, metric))
     axis.grid(alpha=0.25, which="both", lw=0.4)
