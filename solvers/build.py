@@ -1,0 +1,337 @@
+"""Choose a sound classical solver for an equation on a domain."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from sciml.calculus import Calculus, FiniteDifference
+from sciml.domains import Cloud, Domain, Grid, Mesh
+from sciml.errors import UserError
+from sciml.extras import require
+from sciml.pdes.base import PDE, ConservationLaw, Elliptic, SemiLinear
+from sciml.solvers.spectral import pseudo_spectral
+from sciml.solvers.time import EULER, HEUN, RK4, SSPRK3, Tableau, explicit_rk
+from sciml.step import Step
+
+# h * max_speed * sum_d 1/dx_d of an ETDRK step: half the limit on the imaginary axis for modes cut by the
+# 2/3 rule at orders 3 and 4, where the error in time then stays below that of the grid; orders 1 and 2 have
+# no stable piece of that axis and live on dissipation alone.
+_COURANT = {1: 0.1, 2: 0.25, 3: 0.5, 4: 0.5}
+_EXPLICIT: dict[int, Tableau] = {1: EULER, 2: HEUN, 3: SSPRK3, 4: RK4}
+_SAFETY = 0.8
+
+
+class Solver:
+    """A classical solver as a Step, with the choice that was made and why.
+
+    Attributes:
+        dt, domain, channels: as every Step.
+        step: the method itself, with what it alone knows.
+        substeps: inner steps of one call, or None where the state decides (finite volumes).
+        method: the scheme in words.
+        reason: a sentence that says why this method and this many substeps.
+    """
+
+    def __init__(self, step: Step, substeps: int | None, method: str, reason: str) -> None:
+        self.dt: float = step.dt
+        self.domain: Domain = step.domain
+        self.channels: tuple[str, ...] = step.channels
+        self.step, self.substeps, self.method, self.reason = step, substeps, method, reason
+
+    def __call__(self, u: Tensor, /) -> Tensor:
+        return self.step(u)
+
+    def __repr__(self) -> str:
+        return (
+            f"Solver({self.method}, {self.domain.shape} points, dt={self.dt:g}, substeps={self.substeps})"
+        )
+
+
+class MethodOfLines:
+    """Finite differences in space and an explicit Runge-Kutta method in time; Dirichlet nodes hold their value.
+
+    Attributes:
+        dt, domain, channels: as every Step.
+        substeps: Runge-Kutta steps inside one call.
+        held: nodes that keep their incoming value, (*points) bool.
+        calculus, tableau: how it differentiates and integrates.
+    """
+
+    def __init__(
+        self, pde: PDE, grid: Grid, dt: float, calculus: Calculus, tableau: Tableau, substeps: int
+    ) -> None:
+        self.pde, self.grid, self.dt = pde, grid, dt
+        self.domain: Domain = grid
+        self.channels = pde.channels(grid.dimension)
+        self.calculus, self.tableau, self.substeps = calculus, tableau, substeps
+        self.held = dirichlet_nodes(grid)
+
+    def __call__(self, u: Tensor, /) -> Tensor:
+        expected = (len(self.channels), *self.domain.shape)
+        if tuple(u.shape[1:]) != expected:
+            raise ValueError(
+                f"The solver got a state of shape {tuple(u.shape)}; expected (B, *{expected}) with channels "
+                f"{self.channels}."
+            )
+        step = explicit_rk(self.rate, self.dt / self.substeps, self.tableau)
+        for _ in range(self.substeps):
+            u = step(u)
+        return u
+
+    def rate(self, u: Tensor) -> Tensor:
+        """Right-hand side, zero on held nodes, (B, C, *points) -> (B, C, *points) [u / time]."""
+        rate = self.pde.rhs(u, self.calculus).to(u.dtype)
+        return torch.where(self.held.to(u.device), torch.zeros((), dtype=u.dtype, device=u.device), rate)
+
+
+def dirichlet_nodes(grid: Grid) -> Tensor:
+    """Nodes on the Dirichlet sides of a grid of nodes, (*points) bool."""
+    held = torch.zeros(grid.shape, dtype=torch.bool)
+    for axis, (low, high) in enumerate(grid.sides):
+        for side, index in ((low, 0), (high, grid.shape[axis] - 1)):
+            if side == "dirichlet":
+                held.select(axis, index).fill_(True)
+    return held
+
+
+def spectral_radius(operator: Callable[[Tensor], Tensor], start: Tensor, iterations: int = 60) -> float:
+    """Estimate of the largest |eigenvalue| of a linear operator, from below, by power iteration.
+
+    The mean growth over the last third of the iterations, which also settles for complex pairs.
+    """
+    v, growth = start / start.norm(), []
+    for _ in range(iterations):
+        w = operator(v)
+        norm = float(w.norm())
+        if norm == 0.0:
+            return 0.0
+        growth.append(math.log(norm))
+        v = w / norm
+    tail = growth[-(iterations // 3) :]
+    return math.exp(sum(tail) / len(tail))
+
+
+def build(
+    pde: PDE | Elliptic,
+    domain: Domain,
+    dt: float,
+    *,
+    order: int = 4,
+    substeps: int | None = None,
+    max_speed: float = 1.0,
+    cfl: float = 0.4,
+) -> Solver:
+    """A classical solver of an equation on a domain as a Step of `dt`.
+
+    - `SemiLinear` on nodes periodic along every axis: Fourier pseudo-spectral, ETDRK of the order.
+    - `ConservationLaw` on a grid of cells: finite volumes (MUSCL, HLLC or Rusanov, SSPRK3).
+    - any equation on nodes with bounded sides: finite differences (order 4 where `order` is 4 and the
+      axes have the points, else 2), explicit Runge-Kutta; nodes on Dirichlet sides hold their value.
+    - heat and advection(-diffusion) on a `Mesh`: linear finite elements, implicit (extra `fem`).
+
+    Args:
+        pde: the equation.
+        domain: where to solve it.
+        dt: time of one Step [time].
+        order: order in time, 1 to 4; finite volumes and finite elements have their own.
+        substeps: inner steps of one Step; None chooses: exact methods take one, the others as many as
+            the advective limit at `max_speed` and, for explicit methods, the diffusive limit ask for.
+        max_speed: the largest speed that the nonlinear term carries things with [length/time], of the
+            order of max|u| for Burgers and Kuramoto-Sivashinsky, max|v| for the vorticity equation.
+            Not used by finite volumes, which measure it.
+        cfl: Courant number of finite volumes.
+
+    Returns a `Solver` that computes in the precision of the state and says what it is in `.method`,
+    `.substeps` and `.reason`.
+
+    Raises:
+        UserError: (a ValueError) the combination has no sound method, or an argument is out of range; the
+            message names the limit.
+        ModuleNotFoundError: a mesh without scikit-fem; the message names the extra.
+    """
+    name = type(pde).__name__
+    if isinstance(pde, Elliptic):
+        raise UserError(
+            f"build got {name}, a stationary equation without steps; see sciml.solvers.elliptic."
+        )
+    if not isinstance(pde, PDE):
+        raise UserError(f"build got {name} for an equation; expected an instance of a PDE, such as Heat().")
+    if not (isinstance(dt, (int, float)) and math.isfinite(dt) and dt > 0):
+        raise UserError(f"build got dt={dt}; expected a positive time.")
+    if order not in _EXPLICIT:
+        raise UserError(f"build got order={order}; expected 1, 2, 3 or 4.")
+    if substeps is not None and substeps < 1:
+        raise UserError(f"build got substeps={substeps}; expected at least 1, or None to choose.")
+    if not (math.isfinite(max_speed) and max_speed > 0):
+        raise UserError(f"build got max_speed={max_speed}; expected a positive speed.")
+    if isinstance(domain, Cloud):
+        raise UserError(f"build got a Cloud; {name} is solved on a Grid or a Mesh.")
+    if domain.dimension not in pde.dimensions:
+        raise UserError(
+            f"build got a domain of {domain.dimension} space axes; {name} lives in {pde.dimensions}."
+        )
+    if isinstance(domain, Mesh):
+        return _finite_elements(pde, domain, dt, substeps)
+    if isinstance(pde, ConservationLaw):
+        if domain.centering != "cell":
+            raise UserError(
+                f"build got {name} on a grid of nodes; finite volumes keep cell averages. Use "
+                "Grid(..., centering='cell')."
+            )
+        from sciml.solvers.finite_volume import finite_volume
+
+        step = finite_volume(pde, domain, dt, cfl=cfl, substeps=substeps)
+        reason = (
+            f"{name} is a conservation law, whose shocks finite volumes capture; the substeps follow the "
+            f"fastest wave at CFL {cfl:g}."
+            if substeps is None
+            else f"{name} is a conservation law, whose shocks finite volumes capture; {substeps} substeps "
+            "were asked for."
+        )
+        return Solver(step, substeps, step.method, reason)
+    if domain.centering != "node":
+        raise UserError(
+            f"build got {name} on a grid of cells; it is solved at nodes. Use Grid(..., centering='node')."
+        )
+    if all(domain.periodic):
+        if isinstance(pde, SemiLinear):
+            return _fourier(pde, domain, dt, order, substeps, max_speed)
+        return _lines(pde, domain, dt, order, substeps, max_speed)
+    return _lines(pde, domain, dt, order, substeps, max_speed)
+
+
+def _fourier(
+    pde: SemiLinear, grid: Grid, dt: float, order: int, substeps: int | None, max_speed: float
+) -> Solver:
+    name = type(pde).__name__
+    rate = max_speed * sum(1.0 / h for h in grid.spacing)
+    limit = _COURANT[order] / rate
+    count = max(1, math.ceil(dt / limit * (1 - 1e-12))) if substeps is None else substeps
+    step = pseudo_spectral(pde, grid, dt, order=order, substeps=count)
+    if step.linear:
+        return Solver(
+            step,
+            1,
+            step.method,
+            f"{name} is linear with constant coefficients on a periodic grid: Fourier modes are advanced "
+            "exactly, whatever dt.",
+        )
+    stable = 2 * _COURANT[order] / rate
+    if dt / count > stable * (1 + 1e-12):
+        raise UserError(
+            f"build got substeps={substeps} for {name}: substeps of {dt / count:.3g} exceed the advective "
+            f"limit {stable:.3g} of ETDRK{order} at max_speed={max_speed:g} on spacing {grid.spacing}. Use at "
+            f"least {math.ceil(dt / stable)} substeps, or substeps=None."
+        )
+    asked = (
+        "were asked for"
+        if substeps is not None
+        else f"keep h * max_speed * sum(1/dx) <= {_COURANT[order]:g}"
+    )
+    reason = (
+        f"{name} is semi-linear on a periodic grid: its stiff linear part is exact in Fourier space, so only "
+        f"advection at max_speed={max_speed:g} limits the step; {count} substeps {asked}."
+    )
+    return Solver(step, count, step.method, reason)
+
+
+def _lines(pde: PDE, grid: Grid, dt: float, order: int, substeps: int | None, max_speed: float) -> Solver:
+    name = type(pde).__name__
+    accuracy = 4 if order == 4 and min(grid.shape) >= 8 else 2
+    try:
+        calculus = FiniteDifference(grid, 4 if accuracy == 4 else 2)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    tableau = _EXPLICIT[order]
+    probe = MethodOfLines(pde, grid, dt, calculus, tableau, 1)
+    stiff, advects = _rates(pde, probe, max_speed, accuracy)
+    # Seen from the origin the spectrum is a cloud around the negative axis that advection widens: the
+    # half-disc bounds both. Without a stable piece of the imaginary axis advection needs damping.
+    along = tableau.stability_limit(1j)
+    if advects > 0 and along == 0.0:
+        raise UserError(
+            f"build got order={order} for {name} between bounded sides; {tableau.name} is unstable for central "
+            "differences of a transport term at any step. Use order 3 or 4."
+        )
+    real = (
+        min(tableau.stability_limit(-1), tableau.sector_limit)
+        if advects > 0
+        else tableau.stability_limit(-1)
+    )
+    inverse = stiff / real + (advects / along if advects > 0 else 0.0)
+    stable = math.inf if inverse == 0 else 1.0 / inverse
+    limit = _SAFETY * stable
+    count = max(1, math.ceil(dt / limit)) if substeps is None else substeps
+    if dt / count > stable:
+        raise UserError(
+            f"build got substeps={substeps} for {name}: explicit {tableau.name} substeps of {dt / count:.3g} "
+            f"exceed the stability limit {stable:.3g} on spacing {grid.spacing} (diffusion "
+            f"{stiff:.3g}/time, advection {advects:.3g}/time at max_speed={max_speed:g}). Use at least "
+            f"{math.ceil(dt / stable)} substeps, or substeps=None."
+        )
+    step = MethodOfLines(pde, grid, dt, calculus, tableau, count)
+    method = f"finite differences of order {accuracy}, {tableau.name}"
+    what = "bounded sides" if not all(grid.periodic) else "no semi-linear form"
+    reason = (
+        f"{name} on a grid with {what} has no Fourier form; {count} explicit substeps "
+        f"{'were asked for' if substeps is not None else f'keep {_SAFETY:.0%} of the stability limit {stable:.3g}'}."
+    )
+    return Solver(step, count, method, reason)
+
+
+def _rates(pde: PDE, lines: MethodOfLines, max_speed: float, accuracy: int) -> tuple[float, float]:
+    """Largest rates of the linear part, and of the transport by the nonlinear one, [1/time]."""
+    grid = lines.grid
+    generator = torch.Generator().manual_seed(0)
+    u = torch.randn(1, len(lines.channels), *grid.shape, generator=generator, dtype=torch.float64)
+    with torch.no_grad():
+        if isinstance(pde, SemiLinear):
+            held = lines.held
+
+            def linear(v: Tensor) -> Tensor:
+                return torch.where(held, 0.0, pde.linear(v, lines.calculus))
+
+            stiff = spectral_radius(linear, u)
+            transports = bool(pde.nonlinear(u, lines.calculus).any())
+            linear_carries = _is_skew(linear, u)
+        else:
+            scaled = max_speed * u.clamp(-1.0, 1.0)
+
+            def linear(v: Tensor) -> Tensor:
+                return torch.func.jvp(lines.rate, (scaled,), (v,))[1]
+
+            stiff, transports, linear_carries = spectral_radius(linear, u), False, True
+    # Largest modified wavenumber of the central first difference times dx: 1 at order 2, 1.372 at order 4.
+    top = 1.0 if accuracy == 2 else 1.372
+    carried = top * max_speed * sum(1.0 / h for h in grid.spacing) if transports else 0.0
+    if linear_carries:
+        # Eigenvalues of the linear part may lie anywhere: bound them as if on the imaginary axis.
+        return 0.0, carried + 1.05 * stiff
+    return 1.05 * stiff, carried
+
+
+def _is_skew(linear: Callable[[Tensor], Tensor], u: Tensor) -> bool:
+    """Whether a linear operator damps a random state by less than half of what it does to it."""
+    image = linear(u)
+    size = float(image.norm() * u.norm())
+    return size > 0 and float((u * image).sum()) > -0.5 * size
+
+
+def _finite_elements(pde: PDE, mesh: Mesh, dt: float, substeps: int | None) -> Solver:
+    require("skfem", extra="fem", purpose="build on a Mesh")
+    from sciml.solvers.finite_element import p1_step
+
+    count = 1 if substeps is None else substeps
+    try:
+        step = p1_step(pde, mesh, dt, substeps=count)
+    except TypeError as error:
+        raise UserError(str(error)) from error
+    reason = (
+        f"{type(pde).__name__} on a mesh: implicit finite elements are stable for any step; {count} substep(s)"
+        f"{' were asked for' if substeps is not None else ''}."
+    )
+    return Solver(step, count, step.method, reason)
