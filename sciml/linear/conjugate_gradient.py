@@ -20,9 +20,10 @@ class LinearSolution:
     Args:
         x: the solutions (B, ...).
         iterations: how many each sample took (B,).
-        residuals: |b - A x| / |b| of each sample (B,), as the recursion tracks it.
+        residuals: |b - A x| / |b| of each sample (B,), computed from x.
         converged: which samples reached the tolerance (B,).
-        history: relative residuals (iterations + 1, B); a sample that is done repeats its last.
+        history: relative residuals as the recursion tracks them (iterations + 1, B); a sample that is
+            done repeats its last.
     """
 
     x: Tensor
@@ -75,28 +76,38 @@ def conjugate_gradient(
 
         scale = dot(b, b).sqrt()
         # A zero right-hand side has the zero solution, and no relative residual.
-        safe = torch.where(scale > 0, scale, torch.ones_like(scale))
-        x, r = torch.zeros_like(b), b.clone()
-        error = scale / safe
-        active = error > tolerance
-        iterations = torch.zeros_like(scale, dtype=torch.int64)
+        scale = torch.where(scale > 0, scale, torch.ones_like(scale))
+        x, r, p = torch.zeros_like(b), b.clone(), torch.zeros_like(b)
+        error = dot(r, r).sqrt() / scale
+        checked = error
+        active, fresh = error > tolerance, torch.ones_like(error, dtype=torch.bool)
+        rz = torch.ones_like(error)
+        iterations = torch.zeros_like(error, dtype=torch.int64)
         history = [error]
-        p, rz = torch.zeros_like(b), torch.ones_like(scale)
-        while bool(active.any()) and len(history) <= max_iterations:
+        while bool(active.any()):
             z = r if preconditioner is None else preconditioner(r)
             rz, rz_old = dot(r, z), rz
-            beta = torch.where(active & (rz_old != 0), rz / rz_old, 0.0)
-            p = z + beta * p if len(history) > 1 else z
+            beta = torch.where(active & ~fresh & (rz_old != 0), rz / rz_old, 0.0)
+            p = z + beta * p
             ap = apply(p)
             curvature = dot(p, ap)
             alpha = torch.where(active & (curvature > 0), rz / curvature, 0.0)
             x = x + alpha * p
             r = r - alpha * ap
             iterations += active
-            error = torch.where(active, dot(r, r).sqrt() / safe, error)
+            error = torch.where(active, dot(r, r).sqrt() / scale, error)
             history.append(error)
-            # No curvature means that A is not positive or that r is rounding: no further progress.
+            fresh = torch.zeros_like(fresh)
+            # Without curvature A is not positive, or r is rounding: no further progress.
             active = active & (error > tolerance) & (curvature > 0)
+            over = len(history) > max_iterations
+            if over or not bool(active.any()):
+                # The recursion forgets rounding: believe the true residual, and go on from it while
+                # that still helps.
+                r = b - apply(x)
+                error = dot(r, r).sqrt() / scale
+                active = (error > tolerance) & (error < 0.5 * checked) & (not over)
+                checked, fresh = error, torch.ones_like(fresh)
         converged = (error <= tolerance).flatten()
         result = LinearSolution(
             x, iterations.flatten(), error.flatten(), converged, torch.stack(history).flatten(1)
@@ -106,6 +117,7 @@ def conjugate_gradient(
             f"conjugate_gradient left {int((~converged).sum())} of {len(converged)} samples at a relative "
             f"residual of up to {float(error.max()):.1e} after {int(iterations.max())} iterations; expected "
             f"{tolerance:.1e}. Check that the operator is symmetric and positive, use a (better) "
-            "preconditioner, raise max_iterations, or loosen the tolerance; float32 seldom gets below 1e-6."
+            "preconditioner, raise max_iterations, or loosen the tolerance: rounding times the condition number "
+            "is the least that can be had."
         )
     return result
