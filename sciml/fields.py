@@ -68,23 +68,28 @@ def _evaluate(coefficients: Tensor, k: Tensor, points: tuple[Tensor, ...]) -> Te
 
 
 def _largest(coefficients: Tensor, k: Tensor) -> Tensor:
-    """max |u| over the box of each channel (C,): the largest of a fixed set of points, then Newton.
+    """max |u| over the box of each channel (C,): the highest crests of a fixed set of points, then Newton.
 
     The points do not depend on any grid, so neither does the result.
     """
     modes, dimension = int(k.abs().max()), k.shape[1]
     line = torch.arange(8 * modes + 8, dtype=torch.float64) / (8 * modes + 8)
-    values = _evaluate(coefficients, k, (line,) * dimension)
-    best, where = values.flatten(1).abs().max(dim=1)
-    x = torch.stack([line[i] for i in torch.unravel_index(where, values.shape[1:])], dim=1)
+    values = _evaluate(coefficients, k, (line,) * dimension).abs()
+    crest = torch.ones_like(values, dtype=torch.bool)
+    for axis in range(1, dimension + 1):
+        for shift in (-1, 1):
+            crest &= values >= values.roll(shift, axis)
+    # Several of them: the one that is highest between the points need not be so on them.
+    best, where = torch.where(crest, values, 0.0).flatten(1).topk(16)
+    x = torch.stack([line[i] for i in torch.unravel_index(where, values.shape[1:])], dim=2)
     angular = 2 * math.pi * k.to(torch.float64)
-    for _ in range(4):
-        terms = coefficients * torch.exp(1j * (x @ angular.T).to(torch.complex128))
-        best = torch.maximum(best, terms.real.sum(dim=1).abs())
+    for _ in range(5):
+        terms = coefficients.unsqueeze(1) * torch.exp(1j * (x @ angular.T).to(torch.complex128))
+        best = torch.maximum(best, terms.real.sum(dim=2).abs())
         slope = -(terms.imag @ angular)
-        curvature = -torch.einsum("cm,md,me->cde", terms.real, angular, angular)
-        x = x - torch.linalg.lstsq(curvature, slope.unsqueeze(2)).solution.squeeze(2)
-    return best
+        curvature = -torch.einsum("csm,md,me->csde", terms.real, angular, angular)
+        x = x - torch.linalg.lstsq(curvature, slope.unsqueeze(3)).solution.squeeze(3)
+    return best.amax(dim=1)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from sciml.calculus.base import Calculus
+from sciml.calculus.spectral import Spectral
 from sciml.domains import Domain, Grid
 from sciml.pdes.base import SemiLinear, integral, is_periodic
 from sciml.pdes.parameters import Parameter, check_parameter, fit
@@ -90,8 +91,6 @@ class NavierStokesVorticity(SemiLinear):
             and not bool(torch.as_tensor(self.viscosity).any())
             and isinstance(domain, Grid)
         ):
-            from sciml.calculus.spectral import Spectral
-
             speed = self.velocity(u, Spectral(domain).to(u.device))
             kept["energy"] = 0.5 * integral(speed.square(), domain).sum(dim=1)
             kept["enstrophy"] = 0.5 * integral(u.square(), domain)[:, 0]
