@@ -1,20 +1,31 @@
 """Datasets: write, check, read and convert trajectories of partial differential equations."""
 
 from sciml.datasets.dataset import Dataset, Hints
+from sciml.datasets.distributions import Choice, Constant, LogUniform, Uniform
+from sciml.datasets.generate import generate
 from sciml.datasets.reader import open
+from sciml.datasets.recipe import Recipe, known_recipes, load_recipe
 from sciml.datasets.splits import Pairs, Split
 from sciml.datasets.statistics import Statistics
 from sciml.datasets.windows import Windows, batches
 from sciml.datasets.writer import write_shard
 
 __all__ = [
+    "Choice",
+    "Constant",
     "Dataset",
     "Hints",
+    "LogUniform",
     "Pairs",
+    "Recipe",
     "Split",
     "Statistics",
+    "Uniform",
     "Windows",
     "batches",
+    "generate",
+    "known_recipes",
+    "load_recipe",
     "open",
     "write_shard",
 ]

@@ -18,7 +18,8 @@ from sciml.errors import UserError
 KNOWN = "a native dataset folder, a folder or file of The Well, or HDF5 groups of meshes"
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from a file, or UserError."""
     try:
         content = json.loads(path.read_text())
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
@@ -89,14 +90,14 @@ def open(path: str | Path, hints: Hints | None = None) -> Dataset:
         dataset = _hdf5(path, files, hints)
         manifest = path / "manifest.json"
         if manifest.is_file():
-            content = _read_json(manifest)
+            content = read_json(manifest)
             if content.get("format") == schema.FORMAT:
                 certificate = path / "certificate.json"
                 dataset = replace(
                     dataset,
                     kind="native",
                     manifest=content,
-                    certificate=_read_json(certificate) if certificate.is_file() else None,
+                    certificate=read_json(certificate) if certificate.is_file() else None,
                 )
         return dataset
     loose = files_of(path)

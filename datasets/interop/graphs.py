@@ -82,7 +82,7 @@ def read_graphs(path: Path, split_files: Mapping[str, Sequence[Path]], hints: Hi
         fields: tuple[Field, ...] = ()
         for file_path in files:
             with schema.open_hdf5(file_path) as file:
-                own = file["provenance"] if "provenance" in file else None
+                own = file.get("provenance")
                 if "dataset_name" in file.attrs:
                     name = schema.text(file.attrs["dataset_name"])
                 cloud = None

@@ -134,7 +134,7 @@ def _parse(file: h5py.File, path: Path, hints: Hints) -> _Shard:
         raise UserError(f"{path} lies on a {kind!r} grid; only uniform Cartesian grids are supported.")
     axes = schema.texts(file["dimensions"].attrs["spatial_dims"])
     dimension, samples = len(axes), int(file.attrs["n_trajectories"])
-    own = file["provenance"] if "provenance" in file else None
+    own = file.get("provenance")
     native = own is not None and schema.text(own.attrs.get("format", "")) == schema.FORMAT
     notes: list[str] = []
     if native:

@@ -1,0 +1,324 @@
+"""How a dataset is made: equation, parameter ranges, initial states, grid, solver, seed.
+
+A recipe is a Python file that exports `RECIPE`. Those that come with the package are known by name, a
+user's own by the path of the file.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import json
+import pkgutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import torch
+from torch import Tensor
+
+from sciml.datasets.distributions import Constant, Distribution
+from sciml.datasets.schema import describe_domain, sha256_file
+from sciml.domains import Domain, Grid
+from sciml.errors import UserError
+from sciml.pdes.base import PDE, Elliptic
+from sciml.trajectory import Field, channel_names
+
+DTYPES = {"float32": torch.float32, "float64": torch.float64}
+
+
+class Initial(Protocol):
+    """One random state (C, *points), float64, of a domain; the same function on finer domains."""
+
+    def __call__(self, domain: Any, channels: int, generator: torch.Generator) -> Tensor: ...
+
+
+class Solver(Protocol):
+    """Makes the map of one stored step, (B, C, *points) -> (B, C, *points)."""
+
+    def __call__(
+        self, pde: Any, domain: Any, dt: float, substeps: int | None
+    ) -> Callable[[Tensor], Tensor]: ...
+
+
+def default_solver(pde: Any, domain: Any, dt: float, substeps: int | None) -> Callable[[Tensor], Tensor]:
+    """What `sciml.solvers.build` chooses."""
+    from sciml.solvers import build
+
+    return build(pde, domain, dt, substeps=substeps)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One dataset, reproducible from this alone.
+
+    Sample i of a split depends on (name, seed, split, i): a generator seeded from their SHA-256 draws
+    the parameters, in the order of their names, and then the initial state.
+
+    Args:
+        name: short, for the command line and folders.
+        title: one line for people.
+        citation: where the set-up or the equation comes from.
+        pde: a PDE class, or a function, called with the parameters by name; each is a number, or a
+            tensor (B, 1, ...) where it differs between samples. Called with `domain` as well if it has
+            an argument of that name. An `Elliptic` equation makes static pairs: `initial` draws its
+            inputs, and the solver maps them to the solution.
+        domain: what is stored; or a function of a refinement factor f, 1 for what is stored, 2 for
+            twice as fine, where the domain is not a `Grid`.
+        initial: draws one state.
+        dt: time between stored frames [time].
+        steps: stored steps after the initial state; one number, or one per split.
+        parameters: what the equation takes, each with its distribution.
+        solver: makes the step; `sciml.solvers.build` unless given.
+        substeps: solver steps per stored step; None leaves it to the solver.
+        resolution_factor: solve on a grid this many times finer per axis and store its Fourier
+            truncation (periodic nodes), cell averages, or every so-manieth node.
+        warmup: stored steps that are run and thrown away before the first stored frame.
+        samples: trajectories per split unless asked otherwise.
+        seed: of everything random.
+        shard_size: trajectories per file and per batch of the solver. A shard is always computed as a
+            whole batch, so that its samples do not depend on how many were asked for.
+        dtype: of the solver; what is stored is float32.
+        source: the file it was loaded from, filled in by `load_recipe`.
+
+    Raises:
+        ValueError: a number is out of range or a split lacks its steps.
+    """
+
+    name: str
+    title: str
+    pde: Callable[..., PDE | Elliptic]
+    domain: Domain | Callable[[int], Domain]
+    initial: Initial
+    dt: float
+    steps: int | Mapping[str, int]
+    citation: str = ""
+    parameters: Mapping[str, Distribution] = field(default_factory=dict)
+    solver: Solver = default_solver
+    substeps: int | None = None
+    resolution_factor: int = 1
+    warmup: int = 0
+    samples: Mapping[str, int] = field(default_factory=lambda: {"train": 128, "valid": 16, "test": 16})
+    seed: int = 0
+    shard_size: int = 16
+    dtype: str = "float64"
+    source: str | None = field(default=None, compare=False)
+
+    def __post_init__(self) -> None:
+        if not self.samples or min(self.samples.values()) < 0:
+            raise ValueError(
+                f"Recipe {self.name!r} got samples {dict(self.samples)}; expected counts per split."
+            )
+        if self.shard_size < 1 or self.resolution_factor < 1 or self.warmup < 0:
+            raise ValueError(
+                f"Recipe {self.name!r} got shard_size={self.shard_size}, resolution_factor="
+                f"{self.resolution_factor}, warmup={self.warmup}; expected at least 1, 1 and 0."
+            )
+        if self.dtype not in DTYPES:
+            raise ValueError(
+                f"Recipe {self.name!r} got dtype {self.dtype!r}; expected one of {list(DTYPES)}."
+            )
+        for split in self.samples:
+            if self.steps_of(split) < 0:
+                raise ValueError(f"Recipe {self.name!r} got {self.steps_of(split)} steps for {split!r}.")
+
+    def steps_of(self, split: str) -> int:
+        """Stored steps of a split.
+
+        Raises:
+            ValueError: the recipe gives none for it.
+        """
+        if isinstance(self.steps, int):
+            return self.steps
+        if split not in self.steps:
+            raise ValueError(
+                f"Recipe {self.name!r} gives no steps for split {split!r}: {dict(self.steps)}."
+            )
+        return self.steps[split]
+
+    def domain_at(self, factor: int = 1) -> Domain:
+        """The domain, `factor` times finer per axis than what is stored."""
+        if not isinstance(self.domain, Grid):
+            if callable(self.domain):
+                return self.domain(factor)
+            if factor != 1:
+                raise ValueError(
+                    f"Recipe {self.name!r} cannot refine its {type(self.domain).__name__}; give `domain` as "
+                    "a function of the refinement factor."
+                )
+            return self.domain
+        grid = self.domain
+        return grid.resized(
+            tuple(
+                n * factor if grid.centering == "cell" or periodic else (n - 1) * factor + 1
+                for n, periodic in zip(grid.shape, grid.periodic, strict=True)
+            )
+        )
+
+    def equation(
+        self, parameters: Mapping[str, Tensor | float] | None = None, domain: Domain | None = None
+    ) -> PDE | Elliptic:
+        """The equation for given parameters; constants of the recipe are filled in.
+
+        Args:
+            parameters: name -> number, or (B,) for a batch of B.
+            domain: what an equation that depends on it is made for; the stored domain unless given.
+        """
+        domain = self.domain_at(1) if domain is None else domain
+        values: dict[str, Any] = {
+            name: d.value for name, d in self.parameters.items() if isinstance(d, Constant)
+        }
+        for name, value in (parameters or {}).items():
+            if isinstance(value, Tensor):
+                value = value.to(torch.float64).reshape(-1, 1, *[1] * domain.dimension)
+            values[name] = value
+        if "domain" in inspect.signature(self.pde).parameters:
+            values["domain"] = domain
+        return self.pde(**values)
+
+    @property
+    def constants(self) -> dict[str, float]:
+        """Parameters that all samples share."""
+        return {n: d.value for n, d in self.parameters.items() if isinstance(d, Constant)}
+
+    @property
+    def varying(self) -> tuple[str, ...]:
+        """Names of the parameters that differ between samples, sorted."""
+        return tuple(sorted(n for n, d in self.parameters.items() if not isinstance(d, Constant)))
+
+    def generator(self, split: str, index: int, attempt: int = 0) -> torch.Generator:
+        """The generator of one sample; `attempt` counts redraws after samples that blew up."""
+        key = json.dumps([self.name, self.seed, split, index, attempt]).encode()
+        seed = int.from_bytes(hashlib.sha256(key).digest()[:8], "big") >> 1
+        return torch.Generator().manual_seed(seed)
+
+    def draw(
+        self, split: str, index: int, domain: Domain, channels: int, attempt: int = 0
+    ) -> tuple[dict[str, float], Tensor]:
+        """Parameters and initial state (C, *points) of one sample."""
+        generator = self.generator(split, index, attempt)
+        parameters = {name: self.parameters[name](generator) for name in self.varying}
+        return parameters, self.initial(domain, channels, generator)
+
+    def specification(self) -> dict[str, Any]:
+        """Everything that the numbers depend on, in plain words and numbers."""
+        return {
+            "name": self.name,
+            "pde": _describe(self.pde),
+            "domain": _describe(self.domain),
+            "initial": _describe(self.initial),
+            "dt": self.dt,
+            "steps": self.steps if isinstance(self.steps, int) else dict(self.steps),
+            "parameters": {name: repr(d) for name, d in sorted(self.parameters.items())},
+            "solver": _describe(self.solver),
+            "substeps": self.substeps,
+            "resolution_factor": self.resolution_factor,
+            "warmup": self.warmup,
+            "seed": self.seed,
+            "shard_size": self.shard_size,
+            "dtype": self.dtype,
+            "file_sha256": None if self.source is None else sha256_file(Path(self.source)),
+        }
+
+
+def fields_of(equation: PDE | Elliptic) -> tuple[tuple[Field, ...], tuple[Field, ...]]:
+    """(state or target fields, input fields); an evolution equation has no inputs."""
+    return equation.fields, equation.inputs if isinstance(equation, Elliptic) else ()
+
+
+def channels_of(fields: tuple[Field, ...], domain: Domain) -> int:
+    """Number of channels of the fields on a domain."""
+    return len(channel_names(fields, domain.dimension))
+
+
+def _describe(thing: Any) -> Any:
+    if isinstance(thing, type) or inspect.isfunction(thing):
+        return thing.__qualname__  # the module's name depends on how the file was found
+    if isinstance(thing, Grid):
+        return describe_domain(thing)
+    if hasattr(thing, "points"):
+        return describe_domain(thing)
+    return repr(thing)
+
+
+def specification_sha256(specification: Mapping[str, Any]) -> str:
+    """SHA-256 of a specification."""
+    return hashlib.sha256(json.dumps(specification, sort_keys=True).encode()).hexdigest()
+
+
+def known_recipes() -> tuple[str, ...]:
+    """Names of the recipes that come with the package."""
+    from sciml.datasets import recipes
+
+    return tuple(
+        sorted(m.name for m in pkgutil.iter_modules(recipes.__path__) if not m.name.startswith("_"))
+    )
+
+
+def load_recipe(name: str | Path) -> Recipe:
+    """A recipe by name, or by the path of a Python file that exports `RECIPE`.
+
+    Raises:
+        UserError: there is no such recipe, or the file does not export one.
+    """
+    text, known = str(name), known_recipes()
+    path = Path(text)
+    if (
+        path.suffix == ".py"
+        and path.stem in known
+        and path.resolve().parent == Path(__file__).parent / "recipes"
+    ):
+        text = path.stem
+    if text in known:
+        module = importlib.import_module(f"sciml.datasets.recipes.{text}")
+        path = Path(cast(str, module.__file__))
+    elif path.suffix == ".py":
+        if not path.is_file():
+            raise UserError(f"The recipe file {path} does not exist.")
+        spec = importlib.util.spec_from_file_location(f"sciml_recipe_{path.stem}", path)
+        assert spec is not None and spec.loader is not None  # a .py file always has a loader
+        module = importlib.util.module_from_spec(spec)
+        try:
+            spec.loader.exec_module(module)
+        except SyntaxError as error:
+            raise UserError(f"The recipe file {path} is not valid Python: {error}.") from error
+    else:
+        near = difflib.get_close_matches(text, known, n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise UserError(
+            f"There is no recipe {text!r}.{hint} Known recipes: {', '.join(known)}. Your own one works by the "
+            "path of its .py file."
+        )
+    recipe = getattr(module, "RECIPE", None)
+    if not isinstance(recipe, Recipe):
+        raise UserError(
+            f"{path} does not export RECIPE, a sciml.datasets.Recipe; it has {type(recipe).__name__}."
+        )
+    return replace(recipe, source=str(path.resolve()))
+
+
+def with_source(recipe: Recipe) -> Recipe:
+    """The recipe with its file, where it is one of those that come with the package."""
+    if recipe.source is None and recipe.name in known_recipes():
+        shipped = load_recipe(recipe.name)
+        if shipped == recipe:
+            return shipped
+    return recipe
+
+
+def recipe_of(manifest: Mapping[str, Any]) -> Recipe | None:
+    """The recipe behind a manifest, if it can be loaded and still says the same; else None."""
+    stored = manifest.get("recipe")
+    if not stored:
+        return None
+    for place in (stored["name"], stored.get("source")):
+        if place is None or (place not in known_recipes() and not Path(place).is_file()):
+            continue
+        recipe = load_recipe(place)
+        if specification_sha256(recipe.specification()) == stored["sha256"]:
+            return recipe
+    return None
