@@ -57,8 +57,11 @@ def _half_box(modes: int, dimension: int) -> Tensor:
 def _evaluate(coefficients: Tensor, k: Tensor, points: tuple[Tensor, ...]) -> Tensor:
     """Re sum_k c_k exp(2 pi i k.x) of coefficients (C, M) on the product of the `points`, (C, *points)."""
     modes, dimension = int(k.abs().max()), k.shape[1]
-    table = torch.zeros(len(coefficients), *[2 * modes + 1] * dimension, dtype=torch.complex128)
-    table[:, *(k + modes).unbind(dim=1)] = coefficients
+    width = 2 * modes + 1
+    place = ((k + modes) * width ** torch.arange(dimension - 1, -1, -1)).sum(dim=1)
+    flat = torch.zeros(len(coefficients), width**dimension, dtype=torch.complex128)
+    flat[:, place] = coefficients
+    table = flat.reshape(-1, *[width] * dimension)
     numbers = torch.arange(-modes, modes + 1, dtype=torch.float64)
     for x in points:
         # Each pass turns the first axis of wavenumbers into the last axis of points.
