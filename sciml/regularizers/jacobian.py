@@ -85,6 +85,8 @@ def jacobian_vector(step: StepFunction, u: Tensor, v: Tensor, mode: Mode = "auto
             at all and is wrong by about the square root of the rounding unit; "auto" forward mode, and
             two reverse passes where the step does not support it.
     """
+    if any(stride == 0 and n > 1 for stride, n in zip(u.stride(), u.shape, strict=True)):
+        u = u.contiguous()  # forward mode refuses states expanded from one in memory
     if mode == "fd":
         size = u.detach().flatten(1).square().mean(dim=1).sqrt().clamp_min(1.0)
         eps = (torch.finfo(u.dtype).eps ** 0.5 * size).reshape(-1, *[1] * (u.ndim - 1))

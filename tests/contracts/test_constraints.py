@@ -1,0 +1,125 @@
+"""Promises that every constraint keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from sciml import Grid, Mesh
+from sciml.constraints import (
+    CONSTRAINTS,
+    Bounds,
+    Chain,
+    ConservedMean,
+    Constraint,
+    DivergenceFree,
+)
+
+
+def disc(count: int = 30, seed: int = 0) -> Mesh:
+    """A fan of triangles of unlike sizes round the origin."""
+    generator = torch.Generator().manual_seed(seed)
+    angle = torch.linspace(0, 2 * torch.pi, count, dtype=torch.float64)[:-1]
+    radius = 1 + torch.rand(count - 1, generator=generator, dtype=torch.float64)
+    rim = torch.stack([radius * angle.cos(), radius * angle.sin()], dim=1)
+    points = torch.cat([torch.zeros(1, 2, dtype=torch.float64), rim])
+    i = torch.arange(count - 1)
+    cells = torch.stack([torch.zeros_like(i), i + 1, (i + 1) % (count - 1) + 1], dim=1)
+    return Mesh(points, cells)
+
+
+SQUARE = Grid((6, 5), (1.0, 3.0))
+WALLS = Grid((7, 4), (1.0, 2.0), boundary=(("dirichlet", "neumann"), "periodic"))
+CELLS = Grid((9,), (2.0,), boundary="wall", centering="cell")
+
+# Every constraint of the list stands here with the domain and the channels of a fitting state.
+CASES: dict[type[Constraint], list[tuple[Callable[[], Constraint], Grid | Mesh, int]]] = {
+    ConservedMean: [
+        (lambda: ConservedMean(CELLS), CELLS, 2),
+        (lambda: ConservedMean(WALLS, channels=[1]), WALLS, 3),
+        (lambda: ConservedMean(Grid((4, 3, 5), (1.0, 1.0, 2.0))), Grid((4, 3, 5), (1.0, 1.0, 2.0)), 1),
+        (lambda: ConservedMean(disc()), disc(), 2),
+    ],
+    DivergenceFree: [
+        (lambda: DivergenceFree(SQUARE), SQUARE, 2),
+        (lambda: DivergenceFree(SQUARE, channels=[2, 0]), SQUARE, 3),
+        (lambda: DivergenceFree(Grid((4, 3, 6), (1.0, 2.0, 1.5))), Grid((4, 3, 6), (1.0, 2.0, 1.5)), 3),
+    ],
+    Bounds: [
+        (lambda: Bounds(CELLS, lower=-1.0, upper=1.0), CELLS, 2),
+        (lambda: Bounds(disc(), lower=-0.8, channels=[0]), disc(), 2),
+    ],
+    Chain: [
+        (lambda: Chain([ConservedMean(SQUARE), DivergenceFree(SQUARE)]), SQUARE, 2),
+        (lambda: Chain([ConservedMean(disc()), Bounds(disc(), lower=-1.0)]), disc(), 1),
+    ],
+}
+FLAT = [(make, domain, channels) for cases in CASES.values() for make, domain, channels in cases]
+NAMES = [f"{kind.__name__}-{i}" for kind, cases in CASES.items() for i in range(len(cases))]
+
+
+def states(domain: Grid | Mesh, channels: int, count: int = 3, seed: int = 1) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    shape = (count, channels, *domain.shape)
+    u = torch.randn(shape, generator=generator, dtype=torch.float64)
+    return u, 0.3 * torch.randn(shape, generator=generator, dtype=torch.float64)
+
+
+def test_every_constraint_of_the_list_is_tested_here():
+    assert set(CASES) == set(CONSTRAINTS)
+
+
+@pytest.mark.parametrize(("make", "domain", "channels"), FLAT, ids=NAMES)
+class TestEvery:
+    def test_projected_states_are_admissible_and_random_ones_are_not(self, make, domain, channels):
+        constraint = make()
+        u, previous = states(domain, channels)
+        assert constraint.violation(u, previous).min() > 1e-3
+        after = constraint.violation(constraint.project(u, previous), previous)
+        assert after.shape == (3,)
+        assert after.max() <= 1e-14 * 10  # rounding of sums over some dozens of points of size one
+
+    def test_projecting_twice_is_projecting_once(self, make, domain, channels):
+        constraint = make()
+        u, previous = states(domain, channels)
+        once = constraint.project(u, previous)
+        torch.testing.assert_close(constraint.project(once, previous), once, rtol=0, atol=1e-12)
+
+    def test_calling_is_projecting(self, make, domain, channels):
+        constraint = make()
+        u, previous = states(domain, channels)
+        assert torch.equal(constraint(u, previous), constraint.project(u, previous))
+
+    def test_gradients(self, make, domain, channels):
+        constraint = make()
+        u, previous = states(domain, channels, count=1)
+        u.requires_grad_()
+        previous.requires_grad_()
+        assert torch.autograd.gradcheck(constraint.project, (u, previous), check_forward_ad=True)
+
+    def test_a_batch_is_a_loop(self, make, domain, channels):
+        constraint = make()
+        u, previous = states(domain, channels)
+        alone = torch.cat([constraint.project(u[i : i + 1], previous[i : i + 1]) for i in range(len(u))])
+        torch.testing.assert_close(constraint.project(u, previous), alone, rtol=0, atol=1e-14)
+
+    def test_single_precision_survives_a_module_moved_to_it(self, make, domain, channels):
+        constraint = make().to(torch.float32)
+        u, previous = (x.float() for x in states(domain, channels))
+        projected = constraint.project(u, previous)
+        assert projected.dtype == torch.float32
+        assert constraint.violation(projected, previous).max() <= 1e-6  # float32 rounding of order one
+        exact = make().project(u.double(), previous.double())
+        torch.testing.assert_close(projected.double(), exact, rtol=1e-5, atol=1e-5)
+
+    def test_half_precision_comes_back_in_single(self, make, domain, channels):
+        u, previous = (x.bfloat16() for x in states(domain, channels))
+        assert make().project(u, previous).dtype == torch.float32
+
+    def test_a_state_on_other_points_is_refused(self, make, domain, channels):
+        u = torch.zeros(1, channels, *[n + 1 for n in domain.shape], dtype=torch.float64)
+        with pytest.raises(ValueError, match="expected"):
+            make().project(u, u)
