@@ -14,7 +14,6 @@ OBJECTIVES: tuple[type[Objective], ...] = (
     Pushforward,
     NoisyOneStep,
     Regularized,
-    Residual,
 )
 
 __all__ = [

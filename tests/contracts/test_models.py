@@ -1,0 +1,121 @@
+"""What every network promises, whatever it is made of."""
+
+import io
+import json
+
+import pytest
+import torch
+from torch import nn
+
+import sciml
+import sciml.models
+from sciml import Mesh
+from sciml.models import MODELS
+from sciml.models.construction import build, describe
+
+torch.set_num_threads(1)
+
+
+def small_mesh() -> Mesh:
+    points = torch.tensor([[0.0, 0.0], [1.0, 0.0], [2.0, 0.1], [0.0, 1.0], [1.1, 0.9], [2.0, 1.0]])
+    cells = torch.tensor([[0, 1, 3], [1, 4, 3], [1, 2, 4], [2, 5, 4]])
+    return Mesh(points, cells)
+
+
+def make(name: str) -> nn.Module:
+    """A small network of each kind with two input and three output channels."""
+    kind = getattr(sciml.models, name)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        if name == "FNO":
+            return kind(2, 3, modes=(3, 2), width=6, layers=2)
+        if name == "UNet":
+            return kind(2, 3, dimension=2, width=4, levels=1)
+        if name == "ConvNet":
+            return kind(2, 3, dimension=2, width=5, hidden_layers=2, activation="gelu")
+        if name == "MeshGraphNet":
+            return kind(small_mesh(), 2, 3, width=6, layers=2)
+        if name == "PINN":
+            return kind(1, 1, width=6, layers=2, initial=[[0.0, 1.0, 0.0, -1.0]])
+        raise AssertionError(f"no example of {name}: add one here")
+
+
+FIELD_MAPS = [name for name in MODELS if name != "PINN"]  # a PINN maps points, not fields
+
+
+def state(name: str, generator: torch.Generator) -> torch.Tensor:
+    points = (6,) if name == "MeshGraphNet" else (8, 10)
+    return torch.randn(2, 2, *points, generator=generator, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("name", FIELD_MAPS)
+def test_a_batch_is_its_samples_side_by_side(name):
+    generator = torch.Generator().manual_seed(1)
+    model, u = make(name).double(), state(name, generator)
+    out = model(u)
+    assert out.shape == (2, 3, *u.shape[2:])
+    one_by_one = torch.cat([model(u[:1]), model(u[1:])])
+    torch.testing.assert_close(out, one_by_one, rtol=1e-12, atol=1e-12)  # rounding of float64
+
+
+@pytest.mark.parametrize("name", FIELD_MAPS)
+def test_forward_derivative_is_the_limit_of_differences(name):
+    generator = torch.Generator().manual_seed(2)
+    model, u = make(name).double(), state(name, generator)
+    v = torch.randn(u.shape, generator=generator, dtype=torch.float64)
+    _, slope = torch.func.jvp(model, (u,), (v,))
+    h = 1e-5
+    difference = (model(u + h * v) - model(u - h * v)) / (2 * h)
+    # Central differences: truncation h^2 and rounding eps/h, both about 1e-10 of the slope. A ReLU
+    # that changes sides between the two states would show; the examples hardly have one.
+    assert float((slope - difference).norm() / slope.norm()) < 1e-5
+
+
+@pytest.mark.parametrize("name", FIELD_MAPS)
+def test_all_parameters_get_a_gradient(name):
+    generator = torch.Generator().manual_seed(3)
+    model, u = make(name).double(), state(name, generator)
+    model(u).square().sum().backward()
+    silent = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
+    assert silent == []
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_rebuilt_from_plain_data_and_safely_loaded_weights(name):
+    parent = nn.ModuleDict({"inner": make(name)})
+    spec = json.loads(json.dumps(describe(parent["inner"])))
+    file = io.BytesIO()
+    torch.save(parent.state_dict(), file)
+    file.seek(0)
+    weights = torch.load(file, weights_only=True)
+    assert all(isinstance(value, torch.Tensor) for value in weights.values())
+    copy = nn.ModuleDict({"inner": build(spec, seed=7)})
+    copy.load_state_dict(weights)
+    for (key, a), b in zip(parent.state_dict().items(), copy.state_dict().values(), strict=True):
+        assert torch.equal(a, b), key
+    arguments = inputs(name)
+    assert torch.equal(parent["inner"](*arguments), copy["inner"](*arguments))
+
+
+def inputs(name: str) -> tuple[torch.Tensor, ...]:
+    generator = torch.Generator().manual_seed(4)
+    if name == "PINN":
+        return torch.rand(1, 1, 5, generator=generator), torch.rand(1, 1, 5, generator=generator)
+    return (state(name, generator).float(),)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_seed_decides_the_first_weights_and_leaves_the_global_generator_alone(name):
+    spec = describe(make(name))
+    before = torch.random.get_rng_state()
+    first, again, other = build(spec, seed=1), build(spec, seed=1), build(spec, seed=2)
+    assert torch.equal(before, torch.random.get_rng_state())
+    pairs = list(zip(first.parameters(), again.parameters(), other.parameters(), strict=True))
+    assert all(torch.equal(a, b) for a, b, _ in pairs)
+    assert any(not torch.equal(a, c) for a, _, c in pairs)
+
+
+def test_the_list_names_what_the_package_exports():
+    assert set(MODELS) <= set(sciml.models.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'Transformer'"):
+        sciml.models.__getattr__("Transformer")
