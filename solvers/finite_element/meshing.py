@@ -62,7 +62,7 @@ def _relax(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Fill a region with points as dense as `size` wishes and let springs even them out.
 
-    The points start on a triangular lattice, thinned at random to the wished density, and move along
+    The points start on a disturbed triangular lattice, thinned at random to the wished density, and move along
     the forces of the edges of their Delaunay triangulation, each pushing as long as it is shorter than
     its wished length (Persson and Strang 2004, SIAM Review 46, section 2). The boundary points stay.
 
@@ -75,6 +75,7 @@ def _relax(
     lattice = np.stack(np.meshgrid(xs, ys, indexing="xy"), axis=-1)
     lattice[1::2, :, 0] += finest / 2
     free = lattice.reshape(-1, 2)
+    free = free + 0.3 * finest * (rng.random(free.shape) - 0.5)
     free = free[inside(free, 0.6 * size(free))]
     free = free[rng.random(len(free)) < (finest / size(free)) ** 2]
     fixed = len(boundary)
