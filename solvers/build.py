@@ -71,7 +71,7 @@ class MethodOfLines:
         self.held = dirichlet_nodes(grid)
 
     def __call__(self, u: Tensor, /) -> Tensor:
-        expected = (len(self.channels), *self.domain.shape)
+        expected = (len(self.channels), *self.grid.shape)
         if tuple(u.shape[1:]) != expected:
             raise ValueError(
                 f"The solver got a state of shape {tuple(u.shape)}; expected (B, *{expected}) with channels "

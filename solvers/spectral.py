@@ -80,12 +80,12 @@ class PseudoSpectral:
 
     def __repr__(self) -> str:
         return (
-            f"PseudoSpectral({self.pde}, {self.domain.shape}, dt={self.dt}, substeps={self.substeps}, "
+            f"PseudoSpectral({self.pde}, {self.grid.shape}, dt={self.dt}, substeps={self.substeps}, "
             f"{self.method})"
         )
 
     def __call__(self, u: Tensor, /) -> Tensor:
-        expected = (len(self.channels), *self.domain.shape)
+        expected = (len(self.channels), *self.grid.shape)
         if tuple(u.shape[1:]) != expected or u.dtype not in (torch.float32, torch.float64):
             raise ValueError(
                 f"pseudo_spectral got a state of shape {tuple(u.shape)} and type {u.dtype}; expected "
@@ -134,7 +134,7 @@ class PseudoSpectral:
     def _is_linear(self) -> bool:
         """Whether N vanishes identically, tried on one random state."""
         generator = torch.Generator().manual_seed(0)
-        shape = (1, len(self.channels), *self.domain.shape)
+        shape = (1, len(self.channels), *self.grid.shape)
         probe = torch.randn(shape, generator=generator, dtype=torch.float64)
         with torch.no_grad():
             return not bool(self.pde.nonlinear(probe, self._spectral).any())
