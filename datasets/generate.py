@@ -53,8 +53,8 @@ Progress = Callable[[int, int], None]
 class Solved:
     """What a recipe gives for a batch, before storage.
 
-    `states` (B, T, C, *points) in float32 on the stored domain, `inputs` (B, A, *points) of an elliptic
-    equation, `rounding` the largest |float64 - float32| per channel (C,).
+    `states` (B, T, C, *points) on the stored domain, `inputs` (B, A, *points) of an elliptic
+    equation, `rounding` the largest |u - float32(u)| per channel (C,).
     """
 
     states: Tensor
@@ -79,6 +79,7 @@ def solve(
     steps: int,
     substeps: int | None,
     stored: Domain,
+    dtype: torch.dtype = torch.float32,
 ) -> Solved:
     """Run the recipe's solver on one batch.
 
@@ -90,6 +91,7 @@ def solve(
         steps: stored steps.
         substeps: solver steps per stored step, or None.
         stored: the domain of the result.
+        dtype: of the result.
     """
     equation = recipe.equation(parameters, domain)
     step = recipe.solver(equation, domain, recipe.dt, substeps)
@@ -97,7 +99,7 @@ def solve(
     inputs = None
     with torch.no_grad():
         if isinstance(equation, Elliptic):
-            inputs = to_stored(u, domain, stored).to(torch.float32)
+            inputs = to_stored(u, domain, stored).to(dtype)
             frames: Iterator[Tensor] = iter([step(u)])
             steps = 0
         else:
@@ -108,10 +110,10 @@ def solve(
         for t, frame in enumerate(frames):
             frame = to_stored(frame, domain, stored)
             if out is None:
-                out = torch.empty(len(frame), steps + 1, *frame.shape[1:], dtype=torch.float32)
+                out = torch.empty(len(frame), steps + 1, *frame.shape[1:], dtype=dtype)
                 rounding = torch.zeros(frame.shape[1], dtype=torch.float64)
             out[:, t] = frame
-            gap = (frame - out[:, t]).abs().to(torch.float64).transpose(0, 1).flatten(1).amax(dim=1)
+            gap = (frame - frame.to(torch.float32)).abs().transpose(0, 1).flatten(1).amax(dim=1).double()
             rounding = torch.maximum(rounding, torch.nan_to_num(gap, posinf=0.0))
     assert out is not None and rounding is not None  # there is always the initial frame
     taken = getattr(step, "substeps", substeps)

@@ -1,0 +1,297 @@
+"""Look at a dataset: what is in it, in words and pictures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sciml.datasets.dataset import Dataset, Hints
+from sciml.datasets.reader import open as open_dataset
+from sciml.datasets.schema import describe_domain
+from sciml.datasets.splits import Pairs, Split
+from sciml.datasets.writer import whole_file, write_bytes
+from sciml.domains import Cloud, Grid, Mesh
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+FRAMES = 5
+"""Frames of a 2D sample that are drawn."""
+
+
+def describe(path: str | Path, hints: Hints | None = None) -> dict[str, Any]:
+    """What is in a dataset, ready for JSON; fields are not read.
+
+    Raises:
+        UserError: it cannot be opened.
+    """
+    dataset = open_dataset(path, hints)
+    splits: dict[str, Any] = {}
+    for name, split in dataset.splits.items():
+        if isinstance(split, Pairs):
+            shape = list(split.target_blocks[0].shape[2:])
+            splits[name] = {
+                "samples": len(split),
+                "input": [len(split.input_channels), *shape[1:]],
+                "target": shape,
+            }
+        else:
+            frames = sorted({block.shape[1] for block in split.blocks})
+            splits[name] = {
+                "samples": len(split),
+                "frames": frames[0] if len(frames) == 1 else [frames[0], frames[-1]],
+                "state": list(split.blocks[0].shape[2:]),
+                "domains": len(split.domains),
+            }
+    first = dataset.first
+    domain = first.domain if isinstance(first, Pairs) else first.domain_of(0)
+    found: dict[str, Any] = {
+        "path": str(dataset.path),
+        "name": dataset.name,
+        "layout": dataset.kind,
+        "fields": [{"name": f.name, "unit": f.unit, "rank": f.rank} for f in dataset.fields],
+        "channels": list(dataset.channels),
+        "domain": describe_domain(domain),
+        "dt": dataset.dt,
+        "splits": splits,
+        "parameters": {name: list(pair) for name, pair in dataset.parameters.items()},
+        "notes": list(dataset.notes),
+    }
+    if isinstance(first, Pairs):
+        found["input_fields"] = [
+            {"name": f.name, "unit": f.unit, "rank": f.rank} for f in first.input_fields
+        ]
+    if dataset.manifest:
+        found["title"] = dataset.manifest.get("title", "")
+        found["complete"] = dataset.manifest.get("complete", False)
+        found["recipe"] = dataset.manifest.get("recipe", {}).get("name")
+    if dataset.certificate:
+        found["error"] = worst_error(dataset)
+    return found
+
+
+def worst_error(dataset: Dataset) -> dict[str, float]:
+    """Largest relative error of the data per field, over samples and times; empty without certificate."""
+    errors = (dataset.certificate or {}).get("error", {})
+    return {
+        name: max((v for v in e["max"] if v is not None), default=math.nan) for name, e in errors.items()
+    }
+
+
+def plot(path: str | Path, out: str | Path, hints: Hints | None = None) -> Path:
+    """Draw a few samples: space against time in 1D, frames in 2D, slices of 3D, triangles of a mesh.
+
+    Returns the picture's path.
+
+    Raises:
+        UserError: the dataset cannot be opened, or it holds what cannot be drawn.
+    """
+    from matplotlib.figure import Figure
+
+    dataset, out = open_dataset(path, hints), Path(out)
+    split = dataset.first
+    figure = Figure(layout="constrained")
+    if isinstance(split, Pairs):
+        _plot_pairs(figure, split)
+    elif isinstance(split.domain_of(0), Grid) and split.dimension == 1:
+        _plot_lines(figure, split)
+    else:
+        _plot_frames(figure, split)
+    figure.suptitle(dataset.manifest.get("title") or f"{dataset.name} ({dataset.kind})")
+    with whole_file(out) as part:
+        figure.savefig(part, format=out.suffix.lstrip(".") or "png", dpi=110)
+    return out
+
+
+def _style(values: np.ndarray) -> dict[str, Any]:
+    """Symmetric red-blue for values of both signs, else a sequential map."""
+    finite = values[np.isfinite(values)]
+    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
+    if low < 0 < high and min(-low, high) > 0.05 * max(-low, high):
+        reach = max(-low, high)
+        return {"cmap": "RdBu_r", "vmin": -reach, "vmax": reach}
+    return {"cmap": "viridis", "vmin": low, "vmax": high}
+
+
+def _plot_lines(figure: Any, split: Split) -> None:
+    """Space against time of up to three samples, a row per channel."""
+    count = min(3, len(split))
+    channels = split.channels
+    figure.set_size_inches(3.6 * count + 1, 2.8 * len(channels) + 0.5)
+    axes = figure.subplots(len(channels), count, squeeze=False, sharex=True)
+    grid = split.domain_of(0)
+    assert isinstance(grid, Grid)  # chosen by the caller
+    x = grid.axes()[0].numpy()
+    for column in range(count):
+        trajectory = split[column]
+        data, times = trajectory.data[0].numpy(), trajectory.times.numpy()
+        for row, name in enumerate(channels):
+            ax: Axes = axes[row, column]
+            values = data[:, row]
+            image = ax.pcolormesh(x, times, values, shading="nearest", rasterized=True, **_style(values))
+            figure.colorbar(image, ax=ax)
+            ax.set_title(f"{name}, sample {column}")
+            if column == 0:
+                ax.set_ylabel("time")
+            if row == len(channels) - 1:
+                ax.set_xlabel("x")
+
+
+def _plot_frames(figure: Any, split: Split) -> None:
+    """Frames of the first sample, a row per channel."""
+    trajectory = split[0]
+    domain, channels = trajectory.domain, split.channels
+    frames = np.unique(np.linspace(0, trajectory.data.shape[1] - 1, FRAMES).round().astype(int))
+    figure.set_size_inches(2.9 * len(frames) + 1, 2.4 * len(channels) + 0.6)
+    axes = figure.subplots(len(channels), len(frames), squeeze=False, sharex=True, sharey=True)
+    data = trajectory.data[0].numpy()
+    for row, name in enumerate(channels):
+        style = _style(data[frames][:, row])
+        for column, frame in enumerate(frames):
+            ax: Axes = axes[row, column]
+            image = _draw(ax, domain, data[frame, row], data[frame], style)
+            if row == 0:
+                ax.set_title(f"t = {float(trajectory.times[frame]):.4g}")
+            if column == 0:
+                ax.set_ylabel(name)
+        if image is not None:
+            figure.colorbar(image, ax=list(axes[row]))
+
+
+def _draw(
+    ax: Axes, domain: Grid | Mesh | Cloud, values: np.ndarray, state: np.ndarray, style: dict[str, Any]
+) -> Any:
+    """One frame of one channel; of a 3D grid its middle slice, of a 3D mesh or particles the points."""
+    ax.set_aspect("equal")
+    if isinstance(domain, Grid):
+        if domain.dimension == 3:
+            values = values[:, :, values.shape[2] // 2]
+        x, y = (axis.numpy() for axis in domain.axes()[:2])
+        return ax.pcolormesh(x, y, values.T, shading="nearest", rasterized=True, **style)
+    if isinstance(domain, Mesh) and domain.dimension == 2:
+        x, y = domain.points.numpy().T
+        return ax.tripcolor(x, y, domain.cells.numpy(), values, shading="gouraud", rasterized=True, **style)
+    if isinstance(domain, Mesh):
+        x, y = domain.points.numpy().T[:2]
+        return ax.scatter(x, y, c=values, s=4, **style)
+    return ax.scatter(state[0], state[1], c=values, s=6, **style)
+
+
+def _plot_pairs(figure: Any, split: Pairs) -> None:
+    """Inputs and targets of three samples, a row each."""
+    names: Sequence[str] = [*split.input_channels, *split.channels]
+    count = min(3, len(split))
+    figure.set_size_inches(2.9 * len(names) + 1, 2.5 * count + 0.6)
+    axes = figure.subplots(count, len(names), squeeze=False)
+    for row in range(count):
+        given, wanted = split[row]
+        state = np.concatenate([given.numpy(), wanted.numpy()])
+        for column, name in enumerate(names):
+            ax: Axes = axes[row, column]
+            if split.dimension == 1:
+                ax.plot(split.domain.axes()[0].numpy(), state[column])  # type: ignore[union-attr]
+            else:
+                image = _draw(ax, split.domain, state[column], state, _style(state[column]))
+                figure.colorbar(image, ax=ax)
+            if row == 0:
+                ax.set_title(name)
+
+
+def write_card(folder: str | Path) -> Path:
+    """Write card.md: what the dataset is, how it was made, and how good it is."""
+    dataset = open_dataset(folder)
+    path = dataset.path / "card.md"
+    write_bytes(path, card(dataset).encode())
+    return path
+
+
+def card(dataset: Dataset) -> str:
+    """The text of card.md for a generated dataset."""
+    manifest, specification = dataset.manifest, dataset.manifest["recipe"]["specification"]
+    domain = manifest["domain"]
+    if domain["kind"] == "grid":
+        box = " x ".join(f"{length:g}" for length in domain["lengths"])
+        points = " x ".join(str(n) for n in domain["shape"])
+        sides = "; ".join("/".join(pair) for pair in domain["sides"])
+        where = f"{points} {domain['centering']}s on a box of {box}, sides {sides}"
+    else:
+        where = f"a mesh of {domain['nodes']} nodes and {domain['cells']} cells in {domain['dimension']}D"
+    lines = [
+        f"# {manifest['name']}",
+        "",
+        manifest["title"],
+        "",
+        f"- Equation: {specification['pde']}, parameters {_parameters(specification, dataset)}",
+        f"- Domain: {where}",
+        f"- Fields: {', '.join(_field(f) for f in manifest['fields'])}",
+    ]
+    if manifest["input_fields"]:
+        lines.append(f"- Inputs: {', '.join(_field(f) for f in manifest['input_fields'])}")
+    else:
+        lines.append(f"- Time between stored frames: {manifest['dt']:g}")
+    if manifest["citation"]:
+        lines.append(f"- Source: {manifest['citation']}")
+    lines += ["", "| split | samples | frames | bytes |", "|---|---|---|---|"]
+    for name, split in manifest["splits"].items():
+        size = sum(s["bytes"] for s in manifest["shards"] if s["file"].startswith(f"data/{name}/"))
+        frames = 1 if manifest["input_fields"] else split["steps"] + 1
+        lines.append(f"| {name} | {split['samples']} | {frames} | {size} |")
+    first = manifest["shards"][0]
+    substeps = f", {first['substeps']} substeps per stored step" if first["substeps"] else ""
+    rejected = sum(len(s["rejected"]) for s in manifest["shards"])
+    lines += [
+        "",
+        "## How it was made",
+        "",
+        f"Solver: {first['solver']}{substeps}, in {manifest['dtype_solver']}, on a domain "
+        f"{specification['resolution_factor']} times as fine per axis as what is stored; stored in float32. "
+        f"Initial states: {specification['initial']}. Seed {manifest['seed']}. Samples that blew up and were "
+        f"drawn again: {rejected}.",
+    ]
+    if dataset.certificate:
+        lines += ["", "## How good it is", "", *_certificate(dataset.certificate)]
+    return "\n".join(lines) + "\n"
+
+
+def _parameters(specification: dict[str, Any], dataset: Dataset) -> str:
+    if not specification["parameters"]:
+        return "none"
+    ranges = dataset.parameters
+    return ", ".join(
+        f"{name} = {text}"
+        + (f" (found {ranges[name][0]:.4g} to {ranges[name][1]:.4g})" if name in ranges else "")
+        for name, text in specification["parameters"].items()
+    )
+
+
+def _field(f: dict[str, Any]) -> str:
+    kind = ("scalar", "vector", "tensor")[f["rank"]]
+    return f"{f['name']} [{f['unit']}] ({kind})"
+
+
+def _certificate(certificate: dict[str, Any]) -> list[str]:
+    """The certificate in a few lines and a table."""
+    lines = [
+        f"{certificate['samples']} samples of {certificate['split']!r} solved again with "
+        f"{certificate['reference']}. Relative L2 difference, the largest of them:",
+        "",
+        "| field | first frame | a tenth of the time | half | last frame |",
+        "|---|---|---|---|---|",
+    ]
+    last = len(certificate["times"]) - 1
+    for name, error in certificate["error"].items():
+        shown = [error["max"][i] for i in (0, last // 10, last // 2, last)]
+        lines.append(
+            f"| {name} | " + " | ".join("not finite" if v is None else f"{v:.2e}" for v in shown) + " |"
+        )
+    rounding = ", ".join(f"{name} {value:.1e}" for name, value in certificate["rounding"].items())
+    lines += ["", f"Lost by storing float32, at most: {rounding}."]
+    for name, drift in certificate["invariants"].items():
+        lines.append(
+            f"Drift of the invariant {name!r}: {drift['absolute']:.1e} absolute, {drift['relative']:.1e} relative."
+        )
+    return lines
