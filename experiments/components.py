@@ -44,7 +44,10 @@ FILLED: Mapping[str, tuple[str, ...]] = {
         *("lengths", "origin", "periodic", "horizon", "initial"),
     ),
     "constraint": ("dimension", "domain", "grid", "mesh"),
-    "objective": ("channels", "dimension", "domain", "grid", "mesh", "pde", "horizon"),
+    "objective": (
+        *("channels", "dimension", "domain", "grid", "mesh", "pde"),
+        *("lengths", "origin", "horizon"),
+    ),
 }
 
 PLAIN = (str, int, float, bool, type(None), list, tuple, Mapping)

@@ -85,24 +85,24 @@ class Data:
     """Where the trajectories come from: a recipe that is generated when missing, or files that are there.
 
     Args:
-        recipe: name or component of a recipe; its folder is data/<name> unless `path` says otherwise.
+        recipe: name of a recipe, or a Python file that exports RECIPE; generated into data/<name>.
         path: dataset to read, in this project's or a foreign layout; "$NAME/..." takes the folder from
             an environment variable.
         samples: samples per split that a recipe generates.
         train, test: names of the splits used.
         tests: further datasets to test on, label -> path (for maps at other resolutions).
-        stride: distance between the starts of training windows [frames].
-        help: what to tell the user when `path` is not there.
+        stride: stored frames per step of the surrogate.
+        hint: what to tell the user when `path` is not there.
     """
 
-    recipe: str | dict[str, Any] | None = None
+    recipe: str | None = None
     path: str | None = None
     samples: dict[str, int] = field(default_factory=dict)
     train: str = "train"
     test: str = "test"
     tests: dict[str, str] = field(default_factory=dict)
     stride: int = 1
-    help: str = ""
+    hint: str = ""
 
     def __post_init__(self) -> None:
         if self.recipe is None and self.path is None:
@@ -166,29 +166,6 @@ class EvaluationSettings:
 
 
 @dataclass(frozen=True)
-class Reference:
-    """A number printed elsewhere, beside which ours is shown.
-
-    Args:
-        variant: whose number it is.
-        metric: name of the metric.
-        value: the printed number.
-        lead: rollout step, or 0 where it does not apply.
-        within: factor within which ours must lie to count as reproduced.
-        label: test set, where there are several.
-        source: where it is printed.
-    """
-
-    variant: str
-    metric: str
-    value: float
-    lead: int = 0
-    within: float = 2.0
-    label: str = ""
-    source: str = ""
-
-
-@dataclass(frozen=True)
 class Study:
     """What is run: steps x trajectories x metrics -> table.
 
@@ -202,7 +179,9 @@ class Study:
             one initial state of the test split as a function of place and time.
         seeds: each variant is trained once with each.
         evaluation: how they are judged.
-        references: numbers printed elsewhere.
+        references: errors printed elsewhere, variant -> rollout step -> nRMSE, shown beside ours.
+        limits: largest relative L2 error that the study asks for, test set -> error (for maps).
+        source: where the references are printed.
     """
 
     name: str
@@ -213,7 +192,9 @@ class Study:
     kind: Literal["rollout", "map", "pinn"] = "rollout"
     seeds: list[int] = field(default_factory=lambda: [0])
     evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
-    references: list[Reference] = field(default_factory=list)
+    references: dict[str, dict[int, float]] = field(default_factory=dict)
+    limits: dict[str, float] = field(default_factory=dict)
+    source: str = ""
 
     def __post_init__(self) -> None:
         if not self.variants:
@@ -285,10 +266,10 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return content
 
 
-def override(tree: dict[str, Any], options: Sequence[tuple[str, str]]) -> None:
+def override(tree: dict[str, Any], options: Sequence[tuple[str, Any]]) -> None:
     """Set dotted keys of a tree, in place: ("training.epochs", "3"), ("variants.fno.network.width", "32").
 
-    Values are read as YAML. A key inside a component goes to its init_args. That the key exists in the
+    Values that are text are read as YAML. A key inside a component goes to its init_args. That the key exists in the
     schema is checked when the tree is read; here, that it does not run through a plain value.
 
     Raises:
@@ -296,7 +277,7 @@ def override(tree: dict[str, Any], options: Sequence[tuple[str, str]]) -> None:
     """
     for key, text in options:
         try:
-            value = yaml.safe_load(text)
+            value = yaml.safe_load(text) if isinstance(text, str) else text
         except yaml.YAMLError as error:
             raise UserError(
                 f"--{key} {text!r} is not a YAML value: {' '.join(str(error).split())}"
@@ -348,8 +329,11 @@ def _nearest(message: str, cls: type) -> str:
 
 
 def _names(cls: type) -> list[str]:
-    parts = (Data, Variant, TrainingSettings, EvaluationSettings, Reference) if cls is Study else ()
+    parts = (Data, Variant, TrainingSettings, EvaluationSettings) if cls is Study else ()
     return [f.name for c in (cls, *parts) if is_dataclass(c) for f in fields(c)]
+
+
+PARTS = ("network", "objective", "constraint")
 
 
 def read_study(tree: Mapping[str, Any], where: str) -> Study:
@@ -363,25 +347,38 @@ def read_study(tree: Mapping[str, Any], where: str) -> Study:
     missing = [name for name in ("name", "data", "variants") if name not in tree]
     if missing:
         raise UserError(f"{where} has no {', '.join(missing)}; a study needs name, data and variants.")
-    study: Study = _typed(Study, {"title": tree["name"], **tree}, where)
+    # Components are checked against their classes below. To jsonargparse they are only names: it would
+    # import and check every class_path it sees, without what the data fill in.
+    plain, taken = dict(tree), {}
+    if isinstance(tree["variants"], Mapping):
+        plain["variants"] = {}
+        for name, variant in tree["variants"].items():
+            if isinstance(variant, Mapping):
+                given = {part: variant[part] for part in PARTS if isinstance(variant.get(part), Mapping)}
+                taken[name] = given
+                names = {part: str(value.get("class_path", part)) for part, value in given.items()}
+                variant = {**variant, **names}
+            plain["variants"][name] = variant
+    study: Study = _typed(Study, {"title": tree["name"], **plain}, where)
+    variants = {
+        n: replace(v, **{k: dict(p) for k, p in taken[n].items()}) for n, v in study.variants.items()
+    }
+    study = replace(study, variants=variants)
     for name, variant in study.variants.items():
         study.settings(name)
-        for part in ("network", "objective", "constraint"):
+        for part in PARTS:
             value = getattr(variant, part)
             if value is not None:
                 components.check(value, f"variants.{name}.{part}", components.FILLED[part])
-    for reference in study.references:
-        if reference.variant not in study.variants:
+    for name in study.references:
+        if name not in study.variants:
             raise UserError(
-                f"{where}: a reference is for variant {reference.variant!r}; expected one of "
-                f"{', '.join(study.variants)}."
+                f"{where}: references has {name!r}; expected variants, {', '.join(study.variants)}."
             )
-    if isinstance(study.data.recipe, dict):
-        components.check(study.data.recipe, "data.recipe")
     return study
 
 
-def load_study(name_or_path: str, options: Sequence[tuple[str, str]] = ()) -> Study:
+def load_study(name_or_path: str, options: Sequence[tuple[str, Any]] = ()) -> Study:
     """Read a study by name, YAML file or run folder, with dotted overrides.
 
     Raises:

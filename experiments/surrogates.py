@@ -31,6 +31,8 @@ class Facts:
         mean, std: per output channel (C,), of the training split.
         inputs: quantities of the input of a map; none where the state itself goes in.
         input_mean, input_std: per input channel, for maps.
+        initial: the state (C, *points) at time 0 that a function of place and time starts from.
+        horizon: last time that such a function covers.
     """
 
     domain: Domain
@@ -41,6 +43,8 @@ class Facts:
     inputs: tuple[Field, ...] = ()
     input_mean: Tensor | None = None
     input_std: Tensor | None = None
+    initial: Tensor | None = None
+    horizon: float = 0.0
 
     @property
     def channels(self) -> tuple[str, ...]:
@@ -59,6 +63,10 @@ class Facts:
         }
         if isinstance(self.domain, Grid):
             given["grid"] = self.domain
+            given |= {"lengths": self.domain.lengths, "origin": self.domain.origin}
+            given["periodic"] = self.domain.periodic
+        if self.initial is not None:
+            given |= {"initial": self.initial, "horizon": self.horizon}
         if isinstance(self.domain, Mesh):
             given["mesh"] = self.domain
         return {name: value for name, value in given.items() if name in components.FILLED[part]}
@@ -74,6 +82,8 @@ class Facts:
             "std": self.std,
             "input_mean": self.input_mean,
             "input_std": self.input_std,
+            "initial": self.initial,
+            "horizon": self.horizon,
         }
 
     @classmethod
@@ -88,6 +98,8 @@ class Facts:
             tuple(Field(**f) for f in plain["inputs"]),
             plain["input_mean"],
             plain["input_std"],
+            plain["initial"],
+            plain["horizon"],
         )
 
 
@@ -138,7 +150,10 @@ def same_domain(a: Domain, b: Domain) -> bool:
 
 
 def build(variant: Variant, facts: Facts, *, seed: int, name: str = "variant") -> nn.Module:
-    """The surrogate of a variant, freshly initialised; for data with inputs, a map from input to target.
+    """The surrogate of a variant, freshly initialised.
+
+    A Step; for facts with inputs, a map from input to target; for facts with an initial state, the
+    network itself as a function of place and time.
 
     Weights come from `seed` alone; the state of torch's global generator is left as it was.
 
@@ -154,6 +169,8 @@ def build(variant: Variant, facts: Facts, *, seed: int, name: str = "variant") -
         )
     if not isinstance(f, nn.Module):
         raise UserError(f"variants.{name}.network is a {type(f).__name__}; expected a torch module.")
+    if facts.initial is not None:
+        return f
     if facts.inputs:
         if variant.constraint is not None or variant.hold:
             raise UserError(

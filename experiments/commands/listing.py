@@ -1,0 +1,76 @@
+"""Name what there is, with a line on each: equations, recipes, models, constraints, regularisers, objectives,
+metrics, studies. A class of your own needs no entry anywhere: give it as path/to/file.py:ClassName.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Literal
+
+from sciml.experiments.cli import Result
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+
+    import jsonargparse
+
+    from sciml.experiments.progress import Reporter
+
+EXAMPLES = ("sciml list", "sciml list studies", "sciml list models --json")
+
+Topic = Literal[
+    "pdes", "recipes", "models", "constraints", "regularizers", "objectives", "metrics", "studies"
+]
+
+# Topic -> (module, the visible tuple or dictionary there that lists it).
+LISTS: dict[str, tuple[str, str]] = {
+    "pdes": ("sciml.pdes", "PDES"),
+    "recipes": ("sciml.datasets.recipes", "RECIPES"),
+    "models": ("sciml.models", "MODELS"),
+    "constraints": ("sciml.constraints", "CONSTRAINTS"),
+    "regularizers": ("sciml.regularizers", "REGULARIZERS"),
+    "objectives": ("sciml.objectives", "OBJECTIVES"),
+    "metrics": ("sciml.metrics", "METRICS"),
+}
+
+
+def add_arguments(parser: jsonargparse.ArgumentParser) -> None:
+    parser.add_argument("topic", type=Topic, nargs="?", help="what to list (default: everything)")
+
+
+def execute(arguments: Namespace, reporter: Reporter) -> Result:
+    topic = arguments.get("topic")
+    topics = [topic] if topic else [*LISTS, "studies"]
+    found = {name: dict(_studies() if name == "studies" else _entries(*LISTS[name])) for name in topics}
+    lines = []
+    for name, entries in found.items():
+        lines += ([] if topic else [f"{name}:"]) + [
+            f"  {n:<24} {line}".rstrip() for n, line in entries.items()
+        ]
+    return Result(found[topic] if topic else found, "\n".join(lines))
+
+
+def _entries(module: str, name: str) -> Iterable[tuple[str, str]]:
+    home = importlib.import_module(module)
+    listed = getattr(home, name)
+    named = listed.items() if isinstance(listed, dict) else ((_name(entry), entry) for entry in listed)
+    for label, entry in named:
+        yield label, _line(getattr(home, entry) if isinstance(entry, str) else entry)
+
+
+def _name(entry: Any) -> str:
+    return entry if isinstance(entry, str) else getattr(entry, "__name__", type(entry).__name__)
+
+
+def _line(entry: Any) -> str:
+    """First sentence of an object's docstring."""
+    text = (entry.__doc__ or "").strip().splitlines()
+    return text[0] if text else ""
+
+
+def _studies() -> Iterable[tuple[str, str]]:
+    from sciml.experiments.config import read_yaml, study_file, study_names
+
+    for name in study_names():
+        yield name, str(read_yaml(study_file(name)).get("title", ""))

@@ -1,0 +1,259 @@
+"""From a study's `data` to datasets, windows, reference trajectories, and what they say to the surrogates."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset as TorchDataset
+
+import sciml.datasets as datasets
+from sciml.datasets.recipe import specification_sha256
+from sciml.errors import UserError
+from sciml.experiments.config import Data, Study
+from sciml.experiments.progress import Reporter
+from sciml.experiments.surrogates import Facts
+from sciml.pdes.base import PDE
+from sciml.step import FunctionStep, Step
+from sciml.trajectory import Trajectory
+
+
+def place(settings: Data, root: Path) -> Path:
+    """Where the study's dataset lies, or will lie once it is generated.
+
+    Raises:
+        UserError: the path names an environment variable that is not set.
+    """
+    if settings.path is None:
+        assert settings.recipe is not None  # the constructor saw to it
+        return root / Path(settings.recipe).stem
+    return expanded(settings.path, settings.hint)
+
+
+def expanded(path: str, hint: str = "") -> Path:
+    """A path with its environment variables filled in.
+
+    Raises:
+        UserError: a variable is not set.
+    """
+    full = os.path.expandvars(os.path.expanduser(path))
+    if "$" in full:
+        name = full.partition("$")[2].partition("/")[0].strip("{}")
+        raise UserError(f"{path} needs the environment variable {name}, which is not set. {hint}".rstrip())
+    return Path(full)
+
+
+def prepare(settings: Data, root: Path, reporter: Reporter, workers: int = 1) -> Path:
+    """The folder or file of the study's dataset, generated if a recipe is given and something is missing.
+
+    Raises:
+        UserError: there are no data and no recipe for them, or the folder holds something else.
+    """
+    path = place(settings, root)
+    if settings.recipe is None:
+        if not path.exists():
+            raise UserError(f"there are no data at {path}. {settings.hint}".rstrip())
+        return path
+    wanted = settings.samples or None
+    if _complete(path, settings):
+        return path
+    with reporter.task(f"generate {settings.recipe} into {path}", sum((wanted or {}).values())) as task:
+        datasets.generate(
+            settings.recipe, path, wanted, workers=workers, progress=lambda done, total: task.update(done)
+        )
+    return path
+
+
+def _complete(path: Path, settings: Data) -> bool:
+    """Whether a dataset of this recipe with at least these samples stands, by its manifest."""
+    manifest = path / "manifest.json"
+    if not manifest.is_file():
+        return False
+    known = json.loads(manifest.read_text())
+    recipe = datasets.load_recipe(str(settings.recipe))
+    same = known.get("recipe", {}).get("sha256") == specification_sha256(recipe.specification())
+    splits = known.get("splits", {})
+    wanted = {**recipe.samples, **settings.samples}
+    enough = all(splits.get(s, {}).get("samples", 0) >= n for s, n in wanted.items())
+    return bool(known.get("complete")) and same and enough
+
+
+def identity(path: Path) -> str:
+    """A short text that changes when the dataset does: recipe and samples, or names and sizes of files."""
+    manifest = path / "manifest.json"
+    if manifest.is_file():
+        known = json.loads(manifest.read_text())
+        shards = [[s["file"], s["sha256"]] for s in known["shards"]]
+        digest = hashlib.sha256(json.dumps(shards).encode()).hexdigest()[:12]
+        return f"{known['name']} {digest}"
+    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+    sizes = [[p.name, p.stat().st_size] for p in files]
+    return f"{path.name} {hashlib.sha256(json.dumps(sizes).encode()).hexdigest()[:12]}"
+
+
+def open_dataset(settings: Data, path: Path) -> datasets.Dataset:
+    """The dataset, with the training split there.
+
+    Raises:
+        UserError: it cannot be opened, or lacks the split.
+    """
+    dataset = datasets.open(path)
+    dataset[settings.train]
+    return dataset
+
+
+def facts(study: Study, dataset: datasets.Dataset) -> Facts:
+    """What the data say to the surrogates.
+
+    Raises:
+        UserError: the kind of data does not suit the kind of study.
+    """
+    stats = dataset.stats
+    std = _scale(stats.std)
+    if study.kind == "map":
+        if not dataset.static or stats.inputs is None:
+            raise UserError(
+                f"{dataset.path} holds trajectories; a study of kind map needs pairs of input and target fields."
+            )
+        return Facts(
+            dataset.domain,
+            dataset.fields,
+            0.0,
+            stats.mean,
+            std,
+            dataset.first.input_fields,
+            stats.inputs.mean,
+            _scale(stats.inputs.std),
+        )
+    if dataset.static:
+        raise UserError(f"{dataset.path} holds pairs of static fields; give the study kind: map.")
+    dt = dataset.dt * study.data.stride
+    found = Facts(dataset.domain, dataset.fields, dt, stats.mean, std)
+    if study.kind == "pinn":
+        true = reference(study, dataset, samples=1)
+        return replace(
+            found, initial=true.data[0, 0].double(), horizon=float(true.times[-1] - true.times[0])
+        )
+    return found
+
+
+def _scale(std: Tensor) -> Tensor:
+    """Standard deviations to divide by; a channel that never varies is left as it is."""
+    return torch.where(std > 0, std, torch.ones_like(std))
+
+
+class OneState(TorchDataset[Tensor]):
+    """The single initial state (1, C, *points) of a study that fits one solution; the only window."""
+
+    def __init__(self, state: Tensor) -> None:
+        self.state = state
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, index: int) -> Tensor:
+        return self.state
+
+
+class InMemory(TorchDataset[Any]):
+    """Pairs of static fields, kept in memory and taken out a batch at a time."""
+
+    def __init__(self, inputs: Tensor, targets: Tensor) -> None:
+        self.inputs, self.targets = inputs, targets
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        return self.inputs[index], self.targets[index]
+
+    def __getitems__(self, indices: list[int]) -> tuple[Tensor, Tensor]:
+        return self.inputs[indices], self.targets[indices]
+
+
+def windows(study: Study, dataset: datasets.Dataset, horizon: int) -> TorchDataset[Any]:
+    """What the objective is trained on: windows of states, pairs, or the one initial state."""
+    split = dataset[study.data.train]
+    if study.kind == "map":
+        return InMemory(split.inputs, split.targets)
+    if study.kind == "pinn":
+        return OneState(reference(study, dataset, samples=1).data[0, :1])
+    return split.windows(history=1, horizon=horizon, stride=study.data.stride)
+
+
+def reference(
+    study: Study, dataset: datasets.Dataset, *, steps: int | None = None, samples: int | None = None
+) -> Trajectory:
+    """Test trajectories with one frame per step of the surrogate, the initial state first.
+
+    Raises:
+        UserError: there are not as many steps or samples as asked for.
+    """
+    split = dataset[study.data.test]
+    if samples is not None and samples > len(split):
+        raise UserError(
+            f"evaluation.samples is {samples}, but split {study.data.test!r} of {dataset.path} has {len(split)} "
+            "trajectories."
+        )
+    true = split.trajectories(slice(0, samples))
+    stride = study.data.stride
+    available = (true.data.shape[1] - 1) // stride
+    if steps is not None and steps > available:
+        raise UserError(
+            f"evaluation.steps is {steps}, but the trajectories of split {study.data.test!r} in {dataset.path} reach "
+            f"{available} steps. Ask for at most {available}."
+        )
+    kept = slice(0, (steps or available) * stride + 1, stride)
+    return replace(true, data=true.data[:, kept], times=true.times[kept])
+
+
+def trained_steps(study: Study, dataset: datasets.Dataset) -> int:
+    """Length of the training trajectories in steps of the surrogate."""
+    return max(1, (dataset[study.data.train].frames - 1) // study.data.stride)
+
+
+def equation(dataset: datasets.Dataset, true: Trajectory | None = None) -> PDE | None:
+    """The equation behind a dataset, with the parameters of the given trajectories; None where unknown."""
+    recipe = dataset.recipe
+    if recipe is None:
+        return None
+    found = recipe.equation(None if true is None else true.parameters)
+    return found if isinstance(found, PDE) else None
+
+
+def solver(dataset: datasets.Dataset, true: Trajectory, dt: float) -> Step | None:
+    """The dataset's own solver on its own points, as a Step of `dt`; None where the recipe is not known."""
+    recipe, pde = dataset.recipe, equation(dataset, true)
+    if recipe is None or pde is None:
+        return None
+    step = recipe.solver(pde, true.domain, dt, None)
+    return FunctionStep(step, dt, true.domain, dataset.channels)
+
+
+def error_floor(dataset: datasets.Dataset, stride: int, steps: int) -> np.ndarray | None:
+    """Measured relative error of the data themselves at each step (steps + 1,), if it was measured."""
+    return None
+
+
+def describe(dataset: datasets.Dataset, study: Study) -> dict[str, str]:
+    """A few facts for the report."""
+    from sciml.experiments.surrogates import describe_domain
+
+    entries = {"dataset": f"{dataset.name} ({dataset.kind})", "domain": describe_domain(dataset.domain)}
+    entries["fields"] = ", ".join(f"{f.name} [{f.unit}]" for f in dataset.fields)
+    entries["samples"] = ", ".join(f"{name} {len(split)}" for name, split in dataset.splits.items())
+    if dataset.parameters:
+        entries["parameters"] = ", ".join(
+            f"{name} = {low:.4g}" + (f" to {high:.4g}" if high != low else "")
+            for name, (low, high) in dataset.parameters.items()
+        )
+    if dataset.manifest.get("citation"):
+        entries["source"] = str(dataset.manifest["citation"])
+    return entries

@@ -1,0 +1,225 @@
+"""One training: a variant with a seed. Run here, in a process of its own, or on a cluster's worker."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from dataclasses import asdict, dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sciml.errors import UserError
+from sciml.experiments import components, data, surrogates
+from sciml.experiments.config import Study, TrainingSettings, as_tree, read_study
+from sciml.experiments.progress import Reporter
+from sciml.experiments.training import fit
+
+Tell = Callable[[int, int, str], None]
+"""(updates done, updates in all, remark)"""
+
+# Settings that change how a training is carried out, but not what it computes.
+INCIDENTAL = ("checkpoint_every", "log_every", "threads", "accelerator")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training of a study; plain enough to be sent to another process."""
+
+    tree: dict[str, Any]
+    variant: str
+    seed: int
+    data: str
+    checkpoint: str
+
+    @property
+    def name(self) -> str:
+        """For messages."""
+        return f"{self.variant}, seed {self.seed}"
+
+
+def job(study: Study, variant: str, seed: int, data_path: Path, checkpoint: Path) -> Job:
+    """A job of a study."""
+    return Job(as_tree(study), variant, seed, str(data_path), str(checkpoint))
+
+
+def essential(settings: TrainingSettings) -> dict[str, Any]:
+    """The settings that decide what a training computes."""
+    return {name: value for name, value in asdict(settings).items() if name not in INCIDENTAL}
+
+
+def header(study: Study, variant: str, seed: int, facts: surrogates.Facts, made_of: str) -> dict[str, Any]:
+    """What the job's checkpoint holds beside weights and states."""
+    return {
+        **surrogates.header(study.variants[variant], variant, facts, seed),
+        "settings": essential(study.settings(variant)),
+        "data": made_of,
+    }
+
+
+def is_done(work: Job) -> bool:
+    """Whether the job's checkpoint is there and complete.
+
+    Raises:
+        UserError: it is of other settings, or of other data.
+    """
+    path = Path(work.checkpoint)
+    if not path.is_file():
+        return False
+    study = read_study(work.tree, work.name)
+    found = surrogates.read_header(path)
+    expected = {
+        "variant": asdict(study.variants[work.variant]),
+        "settings": essential(study.settings(work.variant)),
+    }
+    changed = [
+        f"{part}.{name} was {found.get(part, {}).get(name)!r} and is now {value!r}"
+        for part, values in expected.items()
+        for name, value in values.items()
+        if found.get(part, {}).get(name) != value and name != "training"
+    ]
+    if changed:
+        raise UserError(
+            f"{path} was trained with other settings: {'; '.join(changed)}. Give the run another folder with "
+            "--out, or remove the checkpoint to train anew."
+        )
+    identity = data.identity(Path(work.data))
+    if found["data"] != identity:
+        raise UserError(
+            f"{path} was trained on other data ({found['data']}) than {work.data} ({identity}). Give the run "
+            "another folder with --out, or remove the checkpoint to train anew."
+        )
+    return bool(found["updates"] >= found["total"])
+
+
+def train(work: Job, tell: Tell | None = None, stop: threading.Event | None = None) -> dict[str, Any]:
+    """Do a job, or what is left of it; returns updates, loss and seconds.
+
+    One thread unless the settings say otherwise, so that the result does not depend on how many jobs run
+    beside it.
+
+    Raises:
+        Interrupted: stopped before the end.
+        UserError: data, settings and checkpoint do not go together, or the training fails.
+    """
+    study = read_study(work.tree, work.name)
+    settings = study.settings(work.variant)
+    variant = study.variants[work.variant]
+    torch.set_num_threads(settings.threads or 1)
+    dataset = data.open_dataset(study.data, Path(work.data))
+    facts = data.facts(study, dataset)
+    surrogate = surrogates.build(variant, facts, seed=work.seed, name=work.variant)
+    where = f"variants.{work.variant}.objective"
+    given = facts.arguments("objective")
+    equation = data.equation(dataset)
+    if equation is not None:
+        given["pde"] = equation
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(work.seed + 1)
+        objective = components.build(variant.objective, where, given)
+    windows = data.windows(study, dataset, getattr(objective, "horizon", 1))
+    total = settings.updates
+    units = (facts.mean, facts.std) if variant.normalized and study.kind == "rollout" else None
+    outcome = fit(
+        surrogate,
+        objective,
+        windows,
+        settings,
+        Path(work.checkpoint),
+        header=header(study, work.variant, work.seed, facts, data.identity(Path(work.data))),
+        seed=work.seed,
+        units=units,
+        tell=None if tell is None else lambda done, note: tell(done, total, note),
+        stop=stop,
+    )
+    return {"updates": outcome.updates, "loss": outcome.loss, "seconds": outcome.seconds}
+
+
+def train_here(jobs: Sequence[Job], reporter: Reporter) -> dict[str, dict[str, Any]]:
+    """Do jobs one after another in this process."""
+    results = {}
+    for work in jobs:
+        with reporter.task(f"train {work.name}", _updates(work)) as task:
+            results[work.name] = train(work, lambda done, total, note, task=task: task.update(done, note))
+    return results
+
+
+def train_in_processes(jobs: Sequence[Job], workers: int, reporter: Reporter) -> dict[str, dict[str, Any]]:
+    """Do jobs in `workers` processes at a time.
+
+    After Ctrl-C, which every process hears, each writes its checkpoint; jobs not begun are dropped.
+    """
+    context = get_context("spawn")  # forking after torch has started threads is not safe
+    queue = context.SimpleQueue()
+    updates: dict[str, int] = {}
+    results: dict[str, dict[str, Any]] = {}
+    total = sum(_updates(work) for work in jobs)
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_remember, initargs=(queue,))
+    try:
+        with reporter.task(f"train {len(jobs)} surrogates on {workers} processes", total) as task:
+            waiting: set[Future[Any]] = set()
+            names: dict[Future[Any], str] = {}
+            for work in jobs:
+                future = pool.submit(_train_and_tell, work)
+                names[future] = work.name
+                waiting.add(future)
+            while waiting:
+                done, waiting = wait(waiting, timeout=0.5, return_when=FIRST_COMPLETED)
+                while not queue.empty():
+                    name, count, note = queue.get()
+                    updates[name] = count
+                    task.update(sum(updates.values()), f"{name}: {note}")
+                for future in done:
+                    results[names[future]] = future.result()
+            task.update(total)
+    except BaseException:
+        pool.shutdown(wait=True, cancel_futures=True)
+        raise
+    pool.shutdown()
+    return results
+
+
+_queue: Any = None
+
+
+def _remember(queue: Any) -> None:
+    global _queue
+    _queue = queue
+
+
+def _train_and_tell(work: Job) -> dict[str, Any]:
+    return train(work, lambda done, total, note: _queue.put((work.name, done, note)))
+
+
+def train_on_cluster(jobs: Sequence[Job], address: str, reporter: Reporter) -> dict[str, dict[str, Any]]:
+    """Do jobs on the workers of a Dask scheduler, which must share this machine's folders.
+
+    Raises:
+        ModuleNotFoundError: Dask is missing; the message names the extra.
+        UserError: no scheduler answers at the address.
+    """
+    from sciml.extras import require
+
+    distributed = require("distributed", extra="distributed", purpose="training on a cluster")
+    try:
+        client = distributed.Client(address, timeout="10s")
+    except (OSError, TimeoutError, ValueError) as error:
+        raise UserError(
+            f"no Dask scheduler answers at {address!r} ({error}); start one with `dask scheduler`."
+        ) from error
+    with client, reporter.task(f"train {len(jobs)} surrogates at {address}", len(jobs)) as task:
+        futures = {client.submit(train, work, pure=False): work.name for work in jobs}
+        results = {}
+        for count, future in enumerate(distributed.as_completed(list(futures)), start=1):
+            results[futures[future]] = future.result()
+            task.update(count, futures[future])
+    return results
+
+
+def _updates(work: Job) -> int:
+    """Updates that a job does in all, roughly where passes over the data are what is set."""
+    settings = read_study(work.tree, work.name).settings(work.variant)
+    return settings.updates if settings.epochs is None else settings.epochs
