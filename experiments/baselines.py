@@ -72,10 +72,9 @@ def coarse_grid_solvers(
         orders: orders in time for semi-linear equations on periodic grids, each with a single step per frame.
         build: solver builder, `sciml.solvers.build` unless given.
     """
-    if build is None:
-        from sciml.solvers import build as chosen
-    else:
-        chosen = build
+    from sciml.solvers import build as default
+
+    chosen: Callable[..., Step] = default if build is None else build
     found = []
     spectral = all(grid.periodic) and grid.centering == "node"
     for factor in factors:
@@ -143,7 +142,8 @@ def nodal_interpolation(source: Mesh, target: Mesh) -> Tensor:
 
     points, cells = source.points.numpy(), source.cells.numpy()
     wanted = target.points.numpy()
-    triangle = Triangulation(points[:, 0], points[:, 1], cells).get_trifinder()(wanted[:, 0], wanted[:, 1])
+    find = Triangulation(points[:, 0], points[:, 1], cells).get_trifinder()
+    triangle = np.asarray(find(wanted[:, 0], wanted[:, 1]), dtype=np.int64)
     inside = triangle >= 0
     corners = points[cells[np.where(inside, triangle, 0)]]
     edges = np.stack([corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]], axis=-1)

@@ -21,9 +21,17 @@ class Step(Protocol):
     the points lie and `channels` names the C components.
     """
 
-    dt: float
-    domain: Domain
-    channels: tuple[str, ...]
+    @property
+    def dt(self) -> float:
+        """Time that one call advances."""
+
+    @property
+    def domain(self) -> Domain:
+        """Where the points lie."""
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """Names of the C channels."""
 
     def __call__(self, u: Tensor, /) -> Tensor: ...
 
