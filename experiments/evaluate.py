@@ -270,7 +270,8 @@ def evaluate(
     dt = float(reference.times[1] - reference.times[0])
     leads = _lead_steps(steps, trained_steps)
     measured = invariants_of(pde, reference.domain)
-    scores, drift = [], {}
+    scores: list[Scores] = []
+    drift: dict[str, np.ndarray] = {}
     for contestant in contestants:
         tell = None if progress is None else _named(progress, contestant.name)
         found, drift = score(
@@ -515,7 +516,7 @@ def save(evaluation: Evaluation, folder: Path) -> None:
     arrays["head"] = np.frombuffer(json.dumps(head).encode(), dtype=np.uint8)
     folder.mkdir(parents=True, exist_ok=True)
     with replacing(folder / "evaluation.npz") as temporary, open(temporary, "wb") as stream:
-        np.savez_compressed(stream, **arrays)
+        np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]  # its stub lacks arrays by name
     with replacing(folder / "summary.json") as temporary:
         temporary.write_text(json.dumps(finite(summary(evaluation)), indent=2) + "\n")
     with replacing(folder / "metrics.csv") as temporary, open(temporary, "w") as stream:

@@ -147,7 +147,7 @@ def save(evaluation: MapEvaluation, folder: Path, limits: Mapping[str, float] | 
     arrays["head"] = np.frombuffer(json.dumps(head).encode(), dtype=np.uint8)
     folder.mkdir(parents=True, exist_ok=True)
     with replacing(folder / "evaluation.npz") as temporary, open(temporary, "wb") as stream:
-        np.savez_compressed(stream, **arrays)
+        np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]  # its stub lacks arrays by name
     with replacing(folder / "summary.json") as temporary:
         temporary.write_text(json.dumps(finite(summary(evaluation, limits)), indent=2) + "\n")
     with replacing(folder / "metrics.csv") as temporary, open(temporary, "w") as stream:
