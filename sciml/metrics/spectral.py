@@ -95,7 +95,11 @@ def _shells(u: Tensor, grid: Grid | None) -> tuple[Tensor, Tensor, int]:
 def resolved_shells(grid: Grid) -> int:
     """The last shell that every axis of the grid resolves; distances compare shells 1 to this one."""
     longest = max(grid.lengths)
-    return max(1, int(min(longest / (2 * h) for h in grid.spacing) + 1e-9))
+    limits = []
+    for n, h, length, periodic in zip(grid.shape, grid.spacing, grid.lengths, grid.periodic, strict=True):
+        # Continued evenly, a bounded axis has an even number of points; a periodic one may be odd.
+        limits.append(n // 2 / length if periodic else 1 / (2 * h))
+    return max(1, int(longest * min(limits) + 1e-9))
 
 
 def spectrum(u: Tensor, grid: Grid | None = None) -> Tensor:

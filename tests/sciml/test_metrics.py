@@ -25,6 +25,7 @@ from sciml.metrics import (
     invariant_drift,
     max_error,
     nrmse,
+    resolved_shells,
     rmse,
     spectral_distance,
     spectrum,
@@ -152,6 +153,28 @@ def test_a_wave_sits_in_the_shell_of_its_wavenumber():
     torch.testing.assert_close(energy, expected, rtol=0, atol=1e-15)
     bands = frmse(2 * u, u, grid, bands=(4, 6))[0, 0, 0]
     torch.testing.assert_close(bands, torch.tensor([0, 0.5, 0], dtype=torch.float64), rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize(
+    ("grid", "last"),
+    [
+        (Grid((16,), (2.0,)), 8),
+        (Grid((15,), (2.0,)), 7),
+        (Grid((32, 9), (3.0, 1.0)), 12),
+        (Grid((9,), (1.0,), boundary="wall"), 4),
+        (Grid((9,), (1.0,), boundary="wall", centering="cell"), 4),
+    ],
+)
+def test_distances_compare_the_shells_that_every_axis_resolves(grid, last):
+    """A change outside those shells is not seen, and the last of them is."""
+    assert resolved_shells(grid) == last
+    ref = noise(1, 1, 1, *grid.shape, seed=20)
+    metrics = RolloutMetrics(grid, 1.0, (Field("u"),))
+    metrics.update(0.5 * ref[:, 0], 3 * ref[:, 0] + ref[:, 0].roll(1, -1))
+    pair = (0.5 * ref, 3 * ref + ref.roll(1, -1))
+    assert metrics.curves()["spectral_distance"].item() == pytest.approx(
+        spectral_distance(*pair, grid).item(), rel=1e-12
+    )
 
 
 def test_spectral_distance_and_gain_of_fields_of_known_amplitude():

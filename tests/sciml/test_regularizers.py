@@ -286,6 +286,15 @@ def test_a_scale_beyond_its_limit_finds_back():
     jaws.zero_grad()
     jaws(lambda x: 100 * x, u).sum().backward()  # optimum log 1e4, beyond the limit it is at
     assert jaws.head[2].bias.grad.item() == 0
+    with torch.no_grad():
+        jaws.head[2].bias.fill_(-5.0)
+    for factor, pull in ((100.0, True), (0.1, False)):
+        jaws.zero_grad()
+        jaws(lambda x, f=factor: f * x, u).sum().backward()
+        assert (jaws.head[2].bias.grad.item() < -0.1) is pull
+        assert (jaws.head[2].bias.grad.item() == 0) is not pull
+    with torch.no_grad():
+        jaws.head[2].bias.fill_(5.0)
     assert jaws.diagnostics(lambda x: x, u)["clamped"].item() == 1.0
     assert jaws.diagnostics(lambda x: x, u)["log_variance"].max().item() == 1.0
 
