@@ -12,7 +12,7 @@ from scipy import sparse
 from scipy.sparse.linalg import splu
 from torch import Tensor
 
-from sciml.domains import Mesh, NodeType
+from sciml.domains import Domain, Mesh, NodeType
 from sciml.pdes import Advection, AdvectionDiffusion, Heat
 from sciml.pdes.base import PDE
 from sciml.pdes.parameters import Parameter, Velocity
@@ -151,7 +151,7 @@ class P1Step:
     ) -> None:
         self.propagators = propagators
         self.dt = dt
-        self.domain = domain
+        self.domain: Domain = domain
         self.channels = channels
         self.substeps = substeps
         self.method = method
@@ -159,10 +159,10 @@ class P1Step:
         self.peclet = peclet
 
     def __call__(self, u: Tensor, /) -> Tensor:
-        if u.ndim != 3 or u.shape[-1] != self.domain.shape[0]:
+        if u.ndim != 3 or u.shape[-1:] != self.dirichlet.shape:
             raise ValueError(
                 f"The finite element step got a state of shape {tuple(u.shape)}; expected "
-                f"(B, C, {self.domain.shape[0]})."
+                f"(B, C, {self.dirichlet.shape[0]})."
             )
         count = len(self.propagators)
         if count > 1 and u.shape[0] != count:
