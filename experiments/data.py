@@ -238,8 +238,16 @@ def solver(dataset: datasets.Dataset, true: Trajectory, dt: float) -> Step | Non
 
 
 def error_floor(dataset: datasets.Dataset, stride: int, steps: int) -> np.ndarray | None:
-    """Measured relative error of the data themselves at each step (steps + 1,), if it was measured."""
-    return None
+    """Measured relative error of the data themselves at each step (steps + 1,), if it was measured.
+
+    The mean over the certificate's samples and over the fields, as the scores of surrogates are.
+    """
+    errors = (dataset.certificate or {}).get("error", {})
+    if not errors:
+        return None
+    per_field = np.array([[np.nan if v is None else v for v in e["mean"]] for e in errors.values()])
+    floor = per_field.mean(axis=0)[:: max(1, stride)]
+    return floor[: steps + 1] if len(floor) > steps else None
 
 
 def describe(dataset: datasets.Dataset, study: Study) -> dict[str, str]:

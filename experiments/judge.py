@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 import sciml.datasets as datasets
-from sciml.domains import Grid
+from sciml.domains import Domain, Grid, Mesh
 from sciml.errors import UserError
 from sciml.experiments import baselines, data, evaluate, evaluate_map, surrogates
 from sciml.experiments.config import Study
 from sciml.experiments.progress import Reporter
+from sciml.step import FunctionStep, Step
 from sciml.trajectory import Trajectory
 
 Paths = Mapping[tuple[str, int], Path]
@@ -121,7 +122,31 @@ def solvers(
         return []
     if isinstance(true.domain, Grid):
         return baselines.coarse_grid_solvers(pde, true.domain, dt, factors=study.evaluation.solvers)
+    if isinstance(true.domain, Mesh):
+        return _mesh_solvers(study, dataset, true.domain, dt)
     return []
+
+
+def _mesh_solvers(
+    study: Study, dataset: datasets.Dataset, mesh: Mesh, dt: float
+) -> list[evaluate.Contestant]:
+    """The recipe's finite elements with one substep, on its own mesh and on coarser meshes of the region."""
+    recipe = dataset.recipe
+    assert recipe is not None  # its equation is known
+    make = recipe.domain
+    coarser = []
+    for factor in study.evaluation.solvers:
+        if factor > 1 and callable(make):
+            # A recipe makes its mesh by the edge length, which a fraction makes longer.
+            domain = cast(Callable[[float], Domain], make)(1 / factor)
+            if isinstance(domain, Mesh):
+                coarser.append(domain)
+
+    def step(on: Mesh) -> Step:
+        solver = recipe.solver(recipe.equation(domain=on), on, dt, 1)
+        return FunctionStep(solver, dt, on, dataset.channels)
+
+    return baselines.coarse_mesh_solvers(step, mesh, coarser)
 
 
 def maps(study: Study, dataset: datasets.Dataset, paths: Paths, out: Path, reporter: Reporter) -> None:

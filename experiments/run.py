@@ -113,11 +113,16 @@ def commit() -> str | None:
 
 
 def run(
-    study: Study, folder: RunFolder, data_root: Path, reporter: Reporter, workers: int | None = None
+    study: Study,
+    folder: RunFolder,
+    data_root: Path,
+    reporter: Reporter,
+    workers: int | None = None,
+    scheduler: str | None = None,
 ) -> Path:
     """Everything that is missing: data, trainings, evaluation, report. Returns the report's path."""
     began = time.monotonic()
-    data = train(study, folder, data_root, reporter, workers)
+    data = train(study, folder, data_root, reporter, workers, scheduler)
     fingerprint = _fingerprint(study, folder)
     if folder.provenance().get("evaluated") != fingerprint or not (folder.path / "summary.json").is_file():
         evaluate(folder, reporter, data=data)

@@ -26,7 +26,6 @@ Topic = Literal[
 # Topic -> (module, the visible tuple or dictionary there that lists it).
 LISTS: dict[str, tuple[str, str]] = {
     "pdes": ("sciml.pdes", "PDES"),
-    "recipes": ("sciml.datasets.recipes", "RECIPES"),
     "models": ("sciml.models", "MODELS"),
     "constraints": ("sciml.constraints", "CONSTRAINTS"),
     "regularizers": ("sciml.regularizers", "REGULARIZERS"),
@@ -41,8 +40,8 @@ def add_arguments(parser: jsonargparse.ArgumentParser) -> None:
 
 def execute(arguments: Namespace, reporter: Reporter) -> Result:
     topic = arguments.get("topic")
-    topics = [topic] if topic else [*LISTS, "studies"]
-    found = {name: dict(_studies() if name == "studies" else _entries(*LISTS[name])) for name in topics}
+    topics = [topic] if topic else [*LISTS, *FILES]
+    found = {name: dict(FILES[name]() if name in FILES else _entries(*LISTS[name])) for name in topics}
     lines = []
     for name, entries in found.items():
         lines += ([] if topic else [f"{name}:"]) + [
@@ -74,3 +73,17 @@ def _studies() -> Iterable[tuple[str, str]]:
 
     for name in study_names():
         yield name, str(read_yaml(study_file(name)).get("title", ""))
+
+
+def _recipes() -> Iterable[tuple[str, str]]:
+    from sciml.datasets import known_recipes, load_recipe
+
+    for name in known_recipes():
+        try:
+            yield name, load_recipe(name).title
+        except ModuleNotFoundError as error:  # its extra is not installed, which is worth knowing
+            yield name, str(error)
+
+
+# Topic -> what lists the files behind it.
+FILES = {"recipes": _recipes, "studies": _studies}
