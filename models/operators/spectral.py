@@ -46,6 +46,7 @@ class SymmetricSpectralConv(SpectralConv):
     def forward(self, x: Tensor, output_shape: Any = None) -> Tensor:
         if output_shape is not None:
             raise ValueError("SymmetricSpectralConv keeps the resolution of its input.")
+        x = x.to(self.weight.dtype)  # under autocast x may come in bfloat16, which has no transform
         sizes = x.shape[2:]
         kept = tuple(min(k, (n - 1) // 2) for k, n in zip(self.highest, sizes, strict=True))
         weight = torch.view_as_complex(self.weight)

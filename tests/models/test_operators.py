@@ -1,3 +1,4 @@
+import copy
 import math
 import subprocess
 import sys
@@ -127,6 +128,16 @@ def test_fno_leaves_out_modes_that_a_coarse_grid_cannot_carry():
     model = seeded(lambda: FNO(1, 1, (6,), 4, layers=1)).double()
     out = model(band_limited((8,)))
     assert out.shape == (1, 1, 8) and bool(torch.isfinite(out).all())
+
+
+def test_fno_under_autocast_and_as_a_deep_copy():
+    model = seeded(lambda: FNO(1, 1, (4,), 8, layers=2))
+    u = noise(2, 1, 32, dtype=torch.float32)
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        low = model(u)
+    exact = model(u).detach()
+    assert relative(low.float(), exact) < 0.03  # bfloat16 rounds to 1 in 256
+    assert torch.equal(copy.deepcopy(model)(u), exact)
 
 
 def test_fno_parameter_counts():
