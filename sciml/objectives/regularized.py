@@ -28,9 +28,11 @@ class Regularized(Objective):
         warmup: number of training updates.
         scale_free: take the logarithm of the loss.
         floor: added under the logarithm.
+        every: take the penalty at every m-th training update only, m times as heavy: the same gradient
+            on average for about an m-th of its cost. Between, its part is logged as NaN.
 
     Raises:
-        ValueError: weight or warm-up are negative, or the floor is not positive.
+        ValueError: weight or warm-up are negative, the floor is not positive, or `every` is below 1.
     """
 
     updates: Tensor
@@ -43,12 +45,13 @@ class Regularized(Objective):
         warmup: int = 0,
         scale_free: bool = True,
         floor: float = 1e-12,
+        every: int = 1,
     ) -> None:
         super().__init__()
-        if not weight >= 0 or warmup < 0 or not floor > 0:
+        if not weight >= 0 or warmup < 0 or not floor > 0 or every < 1:
             raise ValueError(
-                f"Regularized got weight={weight}, warmup={warmup}, floor={floor}; expected weight and "
-                "warm-up of 0 or more and a positive floor."
+                f"Regularized got weight={weight}, warmup={warmup}, floor={floor}, every={every}; expected "
+                "weight and warm-up of 0 or more, a positive floor and every >= 1."
             )
         self.objective = objective
         self.horizon = objective.horizon
@@ -57,6 +60,7 @@ class Regularized(Objective):
         self.warmup = int(warmup)
         self.scale_free = scale_free
         self.floor = float(floor)
+        self.every = int(every)
         self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
 
     def current_weight(self) -> Tensor:
@@ -72,9 +76,12 @@ class Regularized(Objective):
         generator: torch.Generator | None = None,
     ) -> tuple[Tensor, Parts]:
         loss, parts = self.objective(step, window, generator)
-        penalty = self.regularizer(step, window[:, 0], generator).mean()
         weight = self.current_weight().to(loss.dtype)
+        total = torch.log(loss + self.floor) if self.scale_free else loss
+        penalty = loss.new_full((), torch.nan)
+        if not self.training or self.every == 1 or int(self.updates) % self.every == 0:
+            penalty = self.regularizer(step, window[:, 0], generator).mean()
+            total = total + weight * (self.every if self.training else 1) * penalty
         if self.training:
             self.updates += 1
-        total = (torch.log(loss + self.floor) if self.scale_free else loss) + weight * penalty
         return total, {**parts, "loss": loss.detach(), "penalty": penalty.detach(), "weight": weight}

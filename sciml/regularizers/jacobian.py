@@ -45,8 +45,13 @@ def check_options(kind: str, probes: int, distribution: str, mode: str, target: 
         )
 
 
+def _plain(u: Tensor) -> Tensor:
+    """u as a tensor that autograd may save; inference mode, as of a validation pass, makes others."""
+    return u.clone() if u.is_inference() else u
+
+
 def _input(u: Tensor) -> Tensor:
-    return u if u.requires_grad else u.detach().requires_grad_()
+    return u if u.requires_grad else _plain(u).detach().requires_grad_()
 
 
 def _output(step: StepFunction, x: Tensor) -> Tensor:
@@ -64,12 +69,12 @@ def _output(step: StepFunction, x: Tensor) -> Tensor:
 def _double_vjp(step: StepFunction, u: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
     """step(u) and J v by two reverse passes: J^T w is linear in w, and its derivative along w is J."""
     graph = torch.is_grad_enabled()
-    with torch.enable_grad():
+    with torch.inference_mode(False), torch.enable_grad():
         x = _input(u)
         y = _output(step, x)
         w = torch.zeros_like(y, requires_grad=True)
         (pulled,) = torch.autograd.grad(y, x, w, create_graph=True)
-        (pushed,) = torch.autograd.grad(pulled, w, v, create_graph=graph)
+        (pushed,) = torch.autograd.grad(pulled, w, _plain(v), create_graph=graph)
     return (y, pushed) if graph else (y.detach(), pushed)
 
 
@@ -109,10 +114,10 @@ def jacobian_vector(step: StepFunction, u: Tensor, v: Tensor, mode: Mode = "auto
 def vector_jacobian(step: StepFunction, u: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
     """step(u) and J^T w, both (B, C, *points), differentiable in u and in the step's parameters."""
     graph = torch.is_grad_enabled()
-    with torch.enable_grad():
+    with torch.inference_mode(False), torch.enable_grad():
         x = _input(u)
         y = _output(step, x)
-        (pulled,) = torch.autograd.grad(y, x, w, create_graph=graph)
+        (pulled,) = torch.autograd.grad(y, x, _plain(w), create_graph=graph)
     return (y, pulled) if graph else (y.detach(), pulled)
 
 

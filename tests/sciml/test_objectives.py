@@ -238,6 +238,22 @@ def test_regularized_adds_what_it_says_with_a_linear_warm_up():
         assert objective.updates.item() == 7
 
 
+def test_a_penalty_at_every_third_update_has_the_same_mean_gradient():
+    step, data = Linear(), window()
+    always, rarely = (Regularized(OneStep(), Frobenius(), 0.1, every=m) for m in (1, 3))
+    # The penalty of a linear step and one probe is quadratic in the same noise: equal generators agree.
+    expected = torch.autograd.grad(always(step, data, generator(1))[0], step.w)[0]
+    found, logged = torch.zeros_like(expected), []
+    for _ in range(6):
+        total, parts = rarely(step, data, generator(1))
+        found += torch.autograd.grad(total, step.w)[0] / 6
+        logged.append(math.isnan(parts["penalty"].item()))
+    torch.testing.assert_close(found, expected)
+    assert logged == [False, True, True] * 2
+    rarely.eval()
+    torch.testing.assert_close(rarely(step, data, generator(1))[0], always(step, data, generator(1))[0])
+
+
 def test_the_scale_free_form_does_not_see_the_size_of_the_field():
     """Scaling u for a linear step scales the loss, not the gradient."""
     step, data = Linear(), window()

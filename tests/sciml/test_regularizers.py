@@ -154,6 +154,22 @@ def test_steps_without_forward_mode_fall_back_to_two_reverse_passes():
         Frobenius(mode="jvp")(step, u)
 
 
+def test_everything_works_inside_inference_mode():
+    step, u = network(2), torch.randn(2, 2, 9, generator=generator(7), dtype=torch.float64)
+    scale = torch.tensor([1.0, 2.0], dtype=torch.float64)
+    for estimate in (
+        lambda x: jacobian_energy(step, x, kind="column", scale=scale, generator=generator(1)),
+        lambda x: jacobian_energy(step, x, mode="vjp", scale=scale, generator=generator(1)),
+        lambda x: jacobian_energy(step, x, scale=scale, generator=generator(1)),
+        lambda x: spectral_norm(step, x, 5, generator=generator(1)),
+        lambda x: jacobian_diagnostics(step, x, generator=generator(1))["row_energy"],
+    ):
+        expected = estimate(u).detach()
+        with torch.inference_mode():
+            found = estimate(u * 1)
+        torch.testing.assert_close(found.clone(), expected)
+
+
 def test_steps_that_cut_their_gradient_are_refused():
     u = torch.randn(2, 1, 5, generator=generator(9), dtype=torch.float64)
     with pytest.raises(ValueError, match="no torch.no_grad"):
