@@ -26,5 +26,5 @@ for name, step in {"free": free, "constrained": held}.items():
 assert drift < 1e-12
 
 penalty = Frobenius(probes=4)(held, u0, torch.Generator().manual_seed(0))
-print(f"mean squared row of the one-step Jacobian of the constrained step: {float(penalty):.3f}")
+print(f"mean squared row of the one-step Jacobian of the constrained step: {float(penalty.detach()):.3f}")
 assert penalty.shape == (1,)
