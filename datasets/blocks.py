@@ -8,7 +8,7 @@ per process: an open handle must not cross a fork or be pickled to a worker.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -17,6 +17,7 @@ import h5py
 import numpy as np
 
 from sciml.datasets.schema import open_hdf5
+from sciml.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,30 @@ class _Filtered:
         return arrange(self._dataset[tuple(choose)], self._variable, (1, count, *self._shape[2:]))[0]
 
 
+class _Opened:
+    """One file as this process sees it: an HDF5 handle and a map of its bytes, shared by all blocks."""
+
+    def __init__(self, path: Path) -> None:
+        self.file = open_hdf5(path)
+        self.bytes = np.memmap(path, np.uint8, "r").view(np.ndarray)
+
+
+_opened: dict[tuple[int, Path, int, int], _Opened] = {}
+"""By process, path, inode and time of change, so that neither a fork nor a new file finds an old handle."""
+
+
+def _shared(path: Path) -> _Opened:
+    if not path.is_file():
+        raise UserError(f"{path} does not exist any more.")
+    status = path.stat()
+    key = (os.getpid(), path, status.st_ino, status.st_mtime_ns)
+    if key not in _opened:
+        for old in [k for k in _opened if k[1] == path]:
+            del _opened[old]
+        _opened[key] = _Opened(path)
+    return _opened[key]
+
+
 class FileBlock:
     """Trajectories in one HDF5 file."""
 
@@ -83,33 +108,26 @@ class FileBlock:
         self.path, self.variables, self.shape = path, tuple(variables), tuple(shape)
         self._process = -1
         self._parts: list[tuple[slice, np.ndarray | _Filtered]] = []
-        self._file: h5py.File | None = None
 
     def parts(self) -> Sequence[tuple[slice, np.ndarray | _Filtered]]:
         if self._process != os.getpid():
-            self._open()
+            self._parts = list(self._open())
+            self._process = os.getpid()
         return self._parts
 
-    def _open(self) -> None:
-        self._parts, start, keep = [], 0, False
-        file = open_hdf5(self.path)
+    def _open(self) -> Iterator[tuple[slice, np.ndarray | _Filtered]]:
+        start, opened = 0, _shared(self.path)
         for variable in self.variables:
-            dataset = file[variable.name]
+            dataset = opened.file[variable.name]
             channels = slice(start, start + variable.channels)
             start = channels.stop
             offset = dataset.id.get_offset()
             if offset is None:  # chunked, compact or not yet allocated
-                self._parts.append((channels, _Filtered(dataset, variable, self.shape)))
-                keep = True
+                yield channels, _Filtered(dataset, variable, self.shape)
             else:
-                mapped = np.memmap(self.path, dataset.dtype, "r", offset, dataset.shape)
-                # A plain view: slicing the memmap class itself costs microseconds each time.
-                self._parts.append((channels, arrange(mapped.view(np.ndarray), variable, self.shape)))
-        if keep:
-            self._file = file
-        else:
-            file.close()
-        self._process = os.getpid()
+                flat = opened.bytes[offset : offset + dataset.id.get_storage_size()]
+                array = flat.view(dataset.dtype).reshape(dataset.shape)
+                yield channels, arrange(array, variable, self.shape)
 
     def __getstate__(self) -> dict[str, object]:
         return {"path": self.path, "variables": self.variables, "shape": self.shape}

@@ -68,6 +68,9 @@ def _certify(recipe: Recipe, out: Path | None, samples: int) -> dict[str, Any]:
             }
             for i, name in enumerate(names)
         },
+        "within_one_percent_until": {
+            name: _reliable(errors[:, :, i].amax(dim=0), times) for i, name in enumerate(names)
+        },
         "rounding": _rounding(out, data, recipe, stored),
         "invariants": _drift(recipe, parameters, data.states, stored),
     }
@@ -139,6 +142,14 @@ def relative_errors(data: Tensor, reference: Tensor, fields: tuple[Field, ...], 
         floor = 1e-3 * size.nan_to_num(0.0).amax(dim=1, keepdim=True).clamp(min=1e-300)
         out.append(gap / torch.maximum(size, floor))
     return torch.stack(out, dim=2)
+
+
+def _reliable(errors: Tensor, times: list[float]) -> float | None:
+    """The last time up to which no error reaches one percent; None if the first frame does."""
+    bad = torch.nonzero(~(errors < 0.01)).flatten()
+    if not len(bad):
+        return times[-1]
+    return times[int(bad[0]) - 1] if int(bad[0]) else None
 
 
 def _finite(values: Tensor) -> list[float | None]:

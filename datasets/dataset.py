@@ -143,7 +143,9 @@ class Dataset:
         from sciml.datasets.statistics import measure, read_statistics
 
         if self.kind in ("native", "the_well", "graphs"):
-            return read_statistics(self.path / "stats.yaml", self.fields, self.first.dimension)
+            first = self.first
+            inputs = first.input_fields if isinstance(first, Pairs) else ()
+            return read_statistics(self.path / "stats.yaml", self.fields, first.dimension, inputs)
         return measure(self.first)
 
     def require(self, domain: Domain, channels: tuple[str, ...]) -> None:

@@ -86,7 +86,7 @@ def solve(
     Args:
         recipe: says equation, solver and precision.
         parameters: name -> (B,).
-        initial: initial states or elliptic inputs (B, C or A, *points) on `domain`.
+        initial: states after the warm-up, or elliptic inputs, (B, C or A, *points) on `domain`.
         domain: where the solver works.
         steps: stored steps.
         substeps: solver steps per stored step, or None.
@@ -103,10 +103,9 @@ def solve(
             frames: Iterator[Tensor] = iter([step(u)])
             steps = 0
         else:
-            for _ in range(recipe.warmup):
-                u = step(u)
             frames = iterate(step, u, steps)
-        out, rounding = None, None
+        out: Tensor | None = None
+        rounding = torch.zeros(1, dtype=torch.float64)
         for t, frame in enumerate(frames):
             frame = to_stored(frame, domain, stored)
             if out is None:
@@ -115,7 +114,7 @@ def solve(
             out[:, t] = frame
             gap = (frame - frame.to(torch.float32)).abs().transpose(0, 1).flatten(1).amax(dim=1).double()
             rounding = torch.maximum(rounding, torch.nan_to_num(gap, posinf=0.0))
-    assert out is not None and rounding is not None  # there is always the initial frame
+    assert out is not None  # there is always the initial frame
     taken = getattr(step, "substeps", substeps)
     return Solved(
         out,
@@ -129,7 +128,7 @@ def solve(
 def draw_batch(
     recipe: Recipe, split: str, keys: list[tuple[int, int]], domain: Domain
 ) -> tuple[dict[str, Tensor], Tensor]:
-    """Parameters (B,) and initial states of the samples `keys` = (index, attempt)."""
+    """Parameters (B,) and states after the warm-up of the samples `keys` = (index, attempt)."""
     equation = _sample_equation(recipe, domain)
     fields, inputs = fields_of(equation)
     channels = channels_of(inputs or fields, domain)
@@ -137,7 +136,13 @@ def draw_batch(
     parameters = {
         name: torch.tensor([p[name] for p, _ in drawn], dtype=torch.float64) for name in recipe.varying
     }
-    return parameters, torch.stack([u for _, u in drawn])
+    u = torch.stack([u for _, u in drawn]).to(DTYPES[recipe.dtype])
+    if recipe.warmup and not inputs:
+        step = recipe.solver(recipe.equation(parameters, domain), domain, recipe.dt, recipe.substeps)
+        with torch.no_grad():
+            for _ in range(recipe.warmup):
+                u = step(u)
+    return parameters, u
 
 
 def _sample_equation(recipe: Recipe, domain: Domain) -> Any:

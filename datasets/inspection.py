@@ -166,6 +166,8 @@ def _draw(
     ax: Axes, domain: Grid | Mesh | Cloud, values: np.ndarray, state: np.ndarray, style: dict[str, Any]
 ) -> Any:
     """One frame of one channel; of a 3D grid its middle slice, of a 3D mesh or particles the points."""
+    from matplotlib.tri import Triangulation
+
     ax.set_aspect("equal")
     if isinstance(domain, Grid):
         if domain.dimension == 3:
@@ -174,7 +176,8 @@ def _draw(
         return ax.pcolormesh(x, y, values.T, shading="nearest", rasterized=True, **style)
     if isinstance(domain, Mesh) and domain.dimension == 2:
         x, y = domain.points.numpy().T
-        return ax.tripcolor(x, y, domain.cells.numpy(), values, shading="gouraud", rasterized=True, **style)
+        triangles = Triangulation(x, y, domain.cells.numpy())
+        return ax.tripcolor(triangles, values, shading="gouraud", rasterized=True, **style)
     if isinstance(domain, Mesh):
         x, y = domain.points.numpy().T[:2]
         return ax.scatter(x, y, c=values, s=4, **style)
@@ -241,14 +244,16 @@ def card(dataset: Dataset) -> str:
         frames = 1 if manifest["input_fields"] else split["steps"] + 1
         lines.append(f"| {name} | {split['samples']} | {frames} | {size} |")
     first = manifest["shards"][0]
-    substeps = f", {first['substeps']} substeps per stored step" if first["substeps"] else ""
+    count = first["substeps"]
+    substeps = f", {count} substep{'s' * (count > 1)} per stored step" if count else ""
     rejected = sum(len(s["rejected"]) for s in manifest["shards"])
+    factor = specification["resolution_factor"]
+    fineness = "on the stored points" if factor == 1 else f"with {factor} times the points per axis"
     lines += [
         "",
         "## How it was made",
         "",
-        f"Solver: {first['solver']}{substeps}, in {manifest['dtype_solver']}, on a domain "
-        f"{specification['resolution_factor']} times as fine per axis as what is stored; stored in float32. "
+        f"Solver: {first['solver']}{substeps}, in {manifest['dtype_solver']}, {fineness}; stored in float32. "
         f"Initial states: {specification['initial']}. Seed {manifest['seed']}. Samples that blew up and were "
         f"drawn again: {rejected}.",
     ]
@@ -288,6 +293,10 @@ def _certificate(certificate: dict[str, Any]) -> list[str]:
         lines.append(
             f"| {name} | " + " | ".join("not finite" if v is None else f"{v:.2e}" for v in shown) + " |"
         )
+    for name, until in certificate["within_one_percent_until"].items():
+        if until != certificate["times"][-1]:
+            reach = "nowhere" if until is None else f"up to t = {until:g}"
+            lines += ["", f"{name} is known to within one percent {reach}."]
     rounding = ", ".join(f"{name} {value:.1e}" for name, value in certificate["rounding"].items())
     lines += ["", f"Lost by storing float32, at most: {rounding}."]
     for name, drift in certificate["invariants"].items():

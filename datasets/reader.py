@@ -4,22 +4,32 @@ from __future__ import annotations
 
 import builtins
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from sciml.datasets import schema
 from sciml.datasets.dataset import Dataset, Hints
+from sciml.datasets.interop import neuraloperator
 from sciml.datasets.interop.graphs import is_graphs, read_graphs
+from sciml.datasets.interop.lagrangebench import is_lagrangebench, read_lagrangebench
+from sciml.datasets.interop.pdebench import is_pdebench, read_pdebench
 from sciml.datasets.interop.the_well import files_of, is_well, read_well
 from sciml.errors import UserError
 
-KNOWN = "a native dataset folder, a folder or file of The Well, or HDF5 groups of meshes"
+KNOWN = (
+    "a native dataset folder, The Well, meshes in HDF5 groups, PDEBench, LagrangeBench, or tensor files of "
+    "neuraloperator"
+)
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from a file, or UserError."""
+    """A JSON object from a file.
+
+    Raises:
+        UserError: it is not one.
+    """
     try:
         content = json.loads(path.read_text())
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
@@ -48,59 +58,107 @@ def _split_order(name: str) -> tuple[int, str]:
     return (schema.SPLITS.index(name) if name in schema.SPLITS else len(schema.SPLITS), name)
 
 
+def _split_of(path: Path) -> str:
+    """The split that a single file's name speaks of, "train" if of none."""
+    stem = path.stem.lower()
+    return next((name for name in ("valid", "test") if name in stem), "train")
+
+
 def _hdf5(path: Path, files: Mapping[str, Sequence[Path]], hints: Hints) -> Dataset:
     first = next(iter(files.values()))[0]
     with schema.open_hdf5(first) as file:
-        kind = "well" if is_well(file) else "graphs" if is_graphs(file) else None
+        well, graphs, bench = is_well(file), is_graphs(file), is_pdebench(file)
         keys = sorted(file)[:8]
-        missing = [g for g in ("dimensions", "t0_fields") if g not in file]
-    readers: Mapping[str, Callable[[Path, Mapping[str, Sequence[Path]], Hints], Dataset]] = {
-        "well": read_well,
-        "graphs": read_graphs,
-    }
-    if kind is None:
-        raise UserError(
-            f"{first} is HDF5 with the entries {keys}, which is no layout that is known here (for The Well it "
-            f"lacks {missing}). Expected {KNOWN}."
-        )
-    return readers[kind](path, files, hints)
+        broken = "t0_fields" in file or "dimensions" in file
+    if well or broken:  # a file that nearly follows the schema is told what it lacks
+        return read_well(path, files, hints)
+    if graphs:
+        return read_graphs(path, files, hints)
+    if bench:
+        parts = [read_pdebench(f, split, hints) for split, found in files.items() for f in found]
+        if len(parts) > len(files):
+            raise UserError(f"{path} holds several PDEBench files in one split; open them one at a time.")
+        splits = {name: split for part in parts for name, split in part.splits.items()}
+        return replace(parts[0], path=path, splits=splits)
+    raise UserError(
+        f"{first} is HDF5 with the entries {keys}, which is no layout that is known here. Expected {KNOWN}."
+    )
 
 
-def open(path: str | Path, hints: Hints | None = None) -> Dataset:
+def _native(dataset: Dataset, folder: Path) -> Dataset:
+    """The dataset with its manifest and certificate, where it has them."""
+    manifest = folder / "manifest.json"
+    content = read_json(manifest) if manifest.is_file() else {}
+    if content.get("format") != schema.FORMAT:
+        return dataset
+    certificate = folder / "certificate.json"
+    notes = dataset.notes
+    if not content.get("complete"):
+        notes = (*notes, "generation did not finish; run the same generate command again")
+    return replace(
+        dataset,
+        kind="native",
+        notes=notes,
+        manifest=content,
+        certificate=read_json(certificate) if certificate.is_file() else None,
+    )
+
+
+def _torch_folder(folder: Path, select: str | None, hints: Hints) -> Dataset | None:
+    """A folder of the neuraloperator project: the selected problem, else Darcy, else the only one."""
+    found = neuraloperator.problems(folder)
+    if not found:
+        return None
+    notes = []
+    if select is None and len(found) > 1 and "darcy" in found:
+        select = "darcy"
+        notes.append(f"{folder} holds {', '.join(found)}; took darcy, others by select=...")
+    if select is None and len(found) > 1:
+        raise UserError(f"{folder} holds {', '.join(found)}; say which with select=...")
+    name = next(iter(found)) if select is None else select
+    if name not in found:
+        raise UserError(f"{folder} has no problem {name!r}; it has {', '.join(found)}.")
+    return neuraloperator.read_torch(folder / name, found[name], hints, notes)
+
+
+def open(path: str | Path, hints: Hints | None = None, *, select: str | None = None) -> Dataset:
     """Open a dataset, native or foreign, found out by content. Fields are read only when asked for.
 
     Args:
-        path: a folder or a file.
+        path: a folder or a file. In a folder of the neuraloperator project also `folder/problem`, such
+            as ".../neuraloperator/burgers", which need not exist as a file.
         hints: what a foreign file does not say.
+        select: which problem of such a folder; "darcy" is taken where there are several, with a note.
 
     Raises:
         UserError: there is nothing, it is cut off, or its layout is not known.
     """
     path, hints = Path(path), hints or Hints()
     if not path.exists():
+        if path.parent.is_dir() and path.name in neuraloperator.problems(path.parent):
+            found = _torch_folder(path.parent, path.name, hints)
+            assert found is not None  # the problem is there
+            return found
         raise UserError(f"{path} does not exist. Give the folder or file of a dataset.")
     if path.is_file():
         with builtins.open(path, "rb") as file:
             head = file.read(8)
         if head == b"\x89HDF\r\n\x1a\n":
-            return _hdf5(path, {"train": [path]}, hints)
-        raise UserError(f"{path} is neither HDF5 nor another known layout. Expected {KNOWN}.")
+            return _hdf5(path, {_split_of(path): [path]}, hints)
+        if neuraloperator.is_torch_file(head):
+            return neuraloperator.read_torch(path, {_split_of(path): path}, hints)
+        raise UserError(f"{path} is neither HDF5 nor a file of tensors. Expected {KNOWN}.")
     files = _split_files(path)
     if files:
-        dataset = _hdf5(path, files, hints)
-        manifest = path / "manifest.json"
-        if manifest.is_file():
-            content = read_json(manifest)
-            if content.get("format") == schema.FORMAT:
-                certificate = path / "certificate.json"
-                dataset = replace(
-                    dataset,
-                    kind="native",
-                    manifest=content,
-                    certificate=read_json(certificate) if certificate.is_file() else None,
-                )
+        return _native(_hdf5(path, files, hints), path)
+    if is_lagrangebench(path):
+        return read_lagrangebench(path, hints)
+    dataset = _torch_folder(path, select, hints)
+    if dataset is not None:
         return dataset
     loose = files_of(path)
     if loose:
         return _hdf5(path, {path.name if path.name in schema.SPLITS else "train": loose}, hints)
-    raise UserError(f"{path} holds no dataset: no data/<split>/*.hdf5 and no HDF5 files. Expected {KNOWN}.")
+    raise UserError(
+        f"{path} holds no dataset: no data/<split>/*.hdf5 and no known files. Expected {KNOWN}."
+    )

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from sciml.datasets.distributions import Constant, Distribution
 from sciml.datasets.schema import describe_domain, sha256_file
-from sciml.domains import Domain, Grid
+from sciml.domains import Cloud, Domain, Grid, Mesh
 from sciml.errors import UserError
 from sciml.pdes.base import PDE, Elliptic
 from sciml.trajectory import Field, channel_names
@@ -236,13 +236,14 @@ def channels_of(fields: tuple[Field, ...], domain: Domain) -> int:
 
 
 def _describe(thing: Any) -> Any:
-    if isinstance(thing, type) or inspect.isfunction(thing):
+    if hasattr(thing, "__qualname__"):  # a class, a function, or one with a cache around it
         return thing.__qualname__  # the module's name depends on how the file was found
     if isinstance(thing, Grid):
         return describe_domain(thing)
-    if hasattr(thing, "points"):
+    if isinstance(thing, (Mesh, Cloud)):
         return describe_domain(thing)
-    return repr(thing)
+    # A repr with an address in it would make every run another dataset.
+    return type(thing).__qualname__ if " at 0x" in repr(thing) else repr(thing)
 
 
 def specification_sha256(specification: Mapping[str, Any]) -> str:

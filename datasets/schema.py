@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -60,6 +61,20 @@ def open_hdf5(path: Path) -> h5py.File:
         raise UserError(
             f"{path} cannot be read as HDF5: {error}. Expected a complete HDF5 file."
         ) from error
+
+
+def require_memory(needed: int, what: str) -> None:
+    """Refuse to read what does not fit into the machine's memory.
+
+    Raises:
+        UserError: `needed` bytes are more than there is.
+    """
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > total:
+        raise UserError(
+            f"{what} takes {needed / 1e9:.1f} GB in memory and this machine has {total / 1e9:.1f} GB. Read "
+            "fewer samples at a time, or windows."
+        )
 
 
 def text(value: Any) -> str:
@@ -206,6 +221,7 @@ __all__ = [
     "mesh_digest",
     "open_hdf5",
     "points_letters",
+    "require_memory",
     "set_flags",
     "set_texts",
     "sha256_file",

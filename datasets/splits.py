@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 
 from sciml.datasets.blocks import Block, read
+from sciml.datasets.schema import require_memory
 from sciml.datasets.windows import Windows
 from sciml.domains import Domain
 from sciml.errors import UserError
@@ -120,7 +122,9 @@ class Split:
                 f"The chosen samples of split {self.name!r} have shapes (T, C, *points) {sorted(shapes)} on "
                 f"{len(domains)} domains and do not fit into one batch; read them one at a time."
             )
-        out = np.empty((len(chosen), *shapes.pop()), dtype=np.float32)
+        shape = (len(chosen), *shapes.pop())
+        require_memory(4 * math.prod(shape), f"Reading {len(chosen)} samples of split {self.name!r}")
+        out = np.empty(shape, dtype=np.float32)
         for row, (b, i) in enumerate(places):
             read(self.blocks[b], i, slice(None), out[row])
         index = torch.tensor(list(chosen))
@@ -241,7 +245,9 @@ def _one(blocks: Sequence[Block], sample: int) -> Tensor:
 
 def _gather(blocks: Sequence[Block]) -> Tensor:
     total = sum(block.shape[0] for block in blocks)
-    out = np.empty((total, 1, *blocks[0].shape[2:]), dtype=np.float32)
+    shape = (total, 1, *blocks[0].shape[2:])
+    require_memory(4 * math.prod(shape), f"Reading {total} samples")
+    out = np.empty(shape, dtype=np.float32)
     row = 0
     for block in blocks:
         for i in range(block.shape[0]):

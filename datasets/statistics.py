@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -85,11 +85,7 @@ def measure(split: Split | Pairs) -> Statistics:
         return _measure(split.blocks, split.channels)
     inputs = _measure(split.input_blocks, split.input_channels)
     found = _measure(split.target_blocks, split.channels)
-    return Statistics(
-        found.channels,
-        *(getattr(found, key) for key in STATE_KEYS + DELTA_KEYS),
-        inputs=inputs,
-    )
+    return replace(found, inputs=inputs)
 
 
 def _nested(values: Tensor, fields: Sequence[Field], dimension: int) -> dict[str, Any]:
@@ -118,8 +114,10 @@ def write_statistics(
     write_bytes(path, yaml.safe_dump(content, sort_keys=False).encode())
 
 
-def read_statistics(path: Path, fields: Sequence[Field], dimension: int) -> Statistics:
-    """Read stats.yaml for the channels of `fields`.
+def read_statistics(
+    path: Path, fields: Sequence[Field], dimension: int, input_fields: Sequence[Field] = ()
+) -> Statistics:
+    """Read stats.yaml for the channels of `fields`, and of `input_fields` where there are any.
 
     Raises:
         UserError: it is missing, is not YAML, or lacks a key or a field.
@@ -131,14 +129,24 @@ def read_statistics(path: Path, fields: Sequence[Field], dimension: int) -> Stat
         )
     try:
         content = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not valid YAML: {error}") from error
+    if not isinstance(content, dict) or not {"mean", "std"} <= set(content):
+        found = sorted(content) if isinstance(content, dict) else type(content).__name__
+        raise UserError(f"{path} must have 'mean' and 'std'; it has {found}.")
+    found = _from_content(path, content, fields, dimension)
+    if input_fields:
+        found = replace(found, inputs=_from_content(path, content, input_fields, dimension, delta=False))
+    return found
+
+
+def _from_content(
+    path: Path, content: dict[str, Any], fields: Sequence[Field], dimension: int, delta: bool = True
+) -> Statistics:
     channels = channel_names(fields, dimension)
     values: dict[str, Tensor] = {}
-    for key in STATE_KEYS + DELTA_KEYS:
-        if key not in (content or {}):
-            if key in ("mean", "std"):
-                raise UserError(f"{path} has no {key!r}; it has {sorted(content or {})}.")
+    for key in STATE_KEYS + (DELTA_KEYS if delta else ()):
+        if key not in content:
             continue
         parts = []
         for f in fields:
@@ -155,8 +163,15 @@ def read_statistics(path: Path, fields: Sequence[Field], dimension: int) -> Stat
             parts.append(part)
         values[key] = torch.cat(parts)
     zero = torch.zeros(len(channels), dtype=torch.float64)
-    values.setdefault("rms", (values["std"] ** 2 + values["mean"] ** 2).sqrt())
-    return Statistics(channels, *(values.get(key, zero) for key in STATE_KEYS + DELTA_KEYS))
+    return Statistics(
+        channels,
+        values["mean"],
+        values["std"],
+        values.get("rms", (values["std"].square() + values["mean"].square()).sqrt()),
+        values.get("mean_delta", zero),
+        values.get("std_delta", zero),
+        values.get("rms_delta", zero),
+    )
 
 
 def make_statistics(path: str | Path) -> Path:

@@ -77,7 +77,7 @@ def _sides(file: h5py.File, axes: Sequence[str]) -> list[list[str]]:
 
 def _grid(file: h5py.File, axes: Sequence[str], hints: Hints) -> tuple[Grid, list[str]]:
     place, notes = str(file.filename), []
-    sides = _sides(file, axes)
+    sides: list[list[Any]] = [list(pair) for pair in _sides(file, axes)]
     if hints.boundary is not None:
         given = Grid((2,) * len(axes), (1.0,) * len(axes), hints.boundary)
         sides = [list(pair) for pair in given.sides]

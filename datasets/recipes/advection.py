@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -12,10 +13,20 @@ from sciml.datasets.recipe import Recipe
 from sciml.domains import Grid
 from sciml.fields import RandomFourier
 from sciml.pdes import Advection
-from sciml.step import FunctionStep
 
 CELLS_PER_STEP = 4
 GRID = Grid((160,), (1.0,))
+
+
+@dataclass(frozen=True)
+class Shift:
+    """Move all values by whole cells."""
+
+    cells: int
+    method: str = "shift by whole cells, exact"
+
+    def __call__(self, u: Tensor) -> Tensor:
+        return torch.roll(u, self.cells, dims=-1)
 
 
 def shift(pde: Advection, domain: Grid, dt: float, substeps: int | None) -> Callable[[Tensor], Tensor]:
@@ -29,7 +40,7 @@ def shift(pde: Advection, domain: Grid, dt: float, substeps: int | None) -> Call
     if abs(cells - round(cells)) > 1e-9:
         raise ValueError(f"shift got a flow of {cells} cells per step; expected a whole number.")
     whole = round(cells)
-    return FunctionStep(lambda u: torch.roll(u, whole, dims=-1), dt, domain, pde.channels(1))
+    return Shift(whole)
 
 
 RECIPE = Recipe(

@@ -19,8 +19,7 @@ RECIPE = Recipe(
     initial=RandomFourier(modes=4, zero_mean=True, max_one=True),
     dt=0.01,
     steps={"train": 50, "valid": 50, "test": 500},
-    samples={"train": 128, "valid": 16, "test": 16},
-    resolution_factor=2,
-    substeps=10,
-    shard_size=16,
+    samples={"train": 128, "valid": 32, "test": 32},
+    substeps=5,
+    shard_size=32,
 )

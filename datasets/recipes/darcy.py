@@ -31,11 +31,22 @@ class TwoMaterials:
         return torch.cat([mobility, torch.ones_like(mobility)])
 
 
-def solve(pde: Darcy, domain: Grid, dt: float, substeps: int | None) -> Callable[[Tensor], Tensor]:
-    """Inputs (B, 2, *points) -> pressure (B, 1, *points), by finite volumes."""
-    from sciml.solvers.elliptic import solve_darcy
+@dataclass(frozen=True)
+class Pressure:
+    """Inputs (B, 2, *points) -> pressure (B, 1, *points)."""
 
-    return lambda a: solve_darcy(a[:, :1], a[:, 1:], domain)
+    domain: Grid
+    method: str = "finite volumes, harmonic means, multigrid-preconditioned conjugate gradients"
+
+    def __call__(self, a: Tensor) -> Tensor:
+        from sciml.solvers.elliptic import solve_darcy
+
+        return solve_darcy(a[:, :1], a[:, 1:], self.domain)
+
+
+def solve(pde: Darcy, domain: Grid, dt: float, substeps: int | None) -> Callable[[Tensor], Tensor]:
+    """The map from inputs to pressure; a stationary equation has neither step nor substeps."""
+    return Pressure(domain)
 
 
 RECIPE = Recipe(

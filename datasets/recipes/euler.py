@@ -50,7 +50,7 @@ RECIPE = Recipe(
     initial=ShockTube(),
     dt=0.005,
     steps=50,
-    samples={"train": 64, "valid": 16, "test": 16},
+    samples={"train": 64, "valid": 32, "test": 32},
     resolution_factor=2,
-    shard_size=16,
+    shard_size=32,
 )
