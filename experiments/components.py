@@ -169,7 +169,7 @@ def _plain_arguments(cls: type, arguments: Mapping[str, Any], skip: set[str], wh
     parser = jsonargparse.ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(cls, "of", skip=skip, fail_untyped=False, instantiate=False)
     try:
-        made = parser.instantiate_classes(parser.parse_object({"of": dict(arguments)}))
+        made = parser.instantiate(parser.parse_object({"of": dict(arguments)}))
     except (jsonargparse.ArgumentError, TypeError, ValueError, KeyError) as error:
         raise UserError(f"{where} ({cls.__name__}): {plain_message(error)}.") from error
     values = made.get("of") or {}

@@ -312,7 +312,7 @@ def _typed(cls: type, values: Mapping[str, Any], where: str) -> Any:
     parser = jsonargparse.ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(cls, "of")
     try:
-        return parser.instantiate_classes(parser.parse_object({"of": dict(values)})).of
+        return parser.instantiate(parser.parse_object({"of": dict(values)})).of
     except (jsonargparse.ArgumentError, TypeError, ValueError, KeyError) as error:
         raise UserError(f"{where}: {_nearest(plain_message(error), cls)}.") from error
 
@@ -347,6 +347,12 @@ def read_study(tree: Mapping[str, Any], where: str) -> Study:
     missing = [name for name in ("name", "data", "variants") if name not in tree]
     if missing:
         raise UserError(f"{where} has no {', '.join(missing)}; a study needs name, data and variants.")
+    known = [f.name for f in fields(Study)]
+    for name in tree:
+        if name not in known:
+            near = difflib.get_close_matches(str(name), known, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else "."
+            raise UserError(f"{where} has an entry {name!r}{hint} A study has {', '.join(known)}.")
     # Components are checked against their classes below. To jsonargparse they are only names: it would
     # import and check every class_path it sees, without what the data fill in.
     plain, taken = dict(tree), {}
