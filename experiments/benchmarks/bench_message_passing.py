@@ -82,7 +82,7 @@ def main(batch: int = 4, width: int = 64, layers: int = 6, repeats: int = 8) -> 
 
         return run
 
-    gap = (ours(single) - textbook(single)).abs().max()
+    gap = (ours(single) - textbook(single)).detach().abs().max()
     seconds = measure(
         {
             "split: forward and backward": train(ours),

@@ -12,9 +12,7 @@ from torch.nn import functional
 from sciml.domains import Mesh
 from sciml.extras import require
 
-MessagePassing: Any = require(
-    "torch_geometric.nn", extra="graph", purpose="MeshGraphNet"
-).MessagePassing
+MessagePassing: Any = require("torch_geometric.nn", extra="graph", purpose="MeshGraphNet").MessagePassing
 
 NODE_TYPES = 9
 """Width of the one-hot code of node types in Pfaff et al. (2021); `NodeType` uses seven of them."""
@@ -29,7 +27,7 @@ class MLP(nn.Sequential):
         sizes = [inputs, *[width] * hidden_layers, outputs]
         parts: list[nn.Module] = []
         for a, b in zip(sizes[:-1], sizes[1:], strict=True):
-            parts += [nn.Linear(a, b), nn.ReLU()]
+            parts += [nn.Linear(a, b), nn.ReLU(inplace=True)]
         parts[-1:] = [nn.LayerNorm(outputs)] if normalised else []
         super().__init__(*parts)
 

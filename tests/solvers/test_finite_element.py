@@ -85,6 +85,24 @@ def test_rotating_diffusing_blob_has_order_two_in_space(stabilisation: str) -> N
     assert order(error, coarse, fine) == pytest.approx(2, abs=0.3)
 
 
+def test_stabilisation_does_not_smear_what_is_carried() -> None:
+    # Half a turn at cell Peclet numbers of hundreds. Found: relative error 0.020; upwinding the advection
+    # alone, without the same tilt on the time derivative, gives 0.39.
+    mesh, width, kappa = rectangle((2.0, 2.0), 0.07, seed=1), 0.2, 1e-4
+    step = p1_step(AdvectionDiffusion(rotation(mesh), kappa), mesh, math.pi, substeps=150, dirichlet=())
+    assert step.peclet > 100
+
+    def blob(side: float, spread: float) -> Tensor:
+        centre = torch.tensor([1 + 0.4 * side, 1.0], dtype=torch.float64).reshape(2, 1)
+        square = (mesh.coordinates() - centre).square().sum(dim=0)
+        return (width**2 / spread * torch.exp(-square / (2 * spread))).reshape(1, 1, -1)
+
+    exact = blob(-1, width**2 + 2 * kappa * math.pi)
+    u = step(blob(1, width**2))
+    assert norm(u - exact, mesh) < 0.04 * norm(exact, mesh)
+    assert float(u.min()) > -0.03  # SUPG is not monotone: found -0.01
+
+
 def test_boundary_layer_with_held_nodes_is_the_exponential() -> None:
     speed, kappa = 4.0, 0.2
 
