@@ -241,7 +241,10 @@ def _lines(pde: PDE, grid: Grid, dt: float, order: int, substeps: int | None, ma
         raise UserError(str(error)) from error
     tableau = _EXPLICIT[order]
     probe = MethodOfLines(pde, grid, dt, calculus, tableau, 1)
-    stiff, advects = _rates(pde, probe, max_speed, accuracy)
+    try:
+        stiff, advects = _rates(pde, probe, max_speed, accuracy)
+    except TypeError as error:  # the equation asks for what the calculus does not have
+        raise UserError(f"build got {name} on {grid}: {error}") from error
     # Seen from the origin the spectrum is a cloud around the negative axis that advection widens: the
     # half-disc bounds both. Without a stable piece of the imaginary axis advection needs damping.
     along = tableau.stability_limit(1j)

@@ -1,0 +1,183 @@
+"""What `build` chooses, that the choice is sound, and what it refuses."""
+
+from __future__ import annotations
+
+import math
+import sys
+
+import pytest
+import torch
+
+from sciml.domains import Cloud, Domain, Grid, Mesh
+from sciml.errors import UserError
+from sciml.pdes import (
+    PDE,
+    Advection,
+    AdvectionDiffusion,
+    Burgers,
+    CompressibleEuler,
+    Darcy,
+    Heat,
+    KuramotoSivashinsky,
+    NavierStokesVorticity,
+)
+from sciml.solvers import build
+from sciml.solvers.build import dirichlet_nodes, spectral_radius
+from sciml.step import Step, rollout
+
+TAU = 2 * math.pi
+LINE = Grid((32,), (TAU,))
+
+
+def _square(n: int) -> Mesh:
+    """The unit square cut into triangles."""
+    x = torch.linspace(0.0, 1.0, n, dtype=torch.float64)
+    points = torch.cartesian_prod(x, x)
+    corner = (torch.arange(n - 1)[:, None] * n + torch.arange(n - 1)).reshape(-1)
+    low = torch.stack([corner, corner + n, corner + 1], dim=1)
+    high = torch.stack([corner + n, corner + n + 1, corner + 1], dim=1)
+    return Mesh(points, torch.cat([low, high]))
+
+
+@pytest.mark.parametrize(
+    ("pde", "domain", "method"),
+    [
+        (Burgers(0.1), LINE, "ETDRK4"),
+        (NavierStokesVorticity(0.1), Grid((16, 16), (TAU, TAU)), "ETDRK4"),
+        (Heat(0.1), LINE, "exact in time"),
+        (Heat(0.1), Grid((32,), (TAU,), boundary="neumann"), "finite differences of order 4, RK4"),
+        (Burgers(0.1), Grid((32, 32), (1.0, 1.0), boundary=("periodic", "dirichlet")), "RK4"),
+        (CompressibleEuler(), Grid((32,), (1.0,), centering="cell"), "finite volumes"),
+    ],
+    ids=lambda v: type(v).__name__,
+)
+def test_the_choice_is_a_step_that_says_what_it_is(pde: PDE, domain: Domain, method: str) -> None:
+    step = build(pde, domain, 0.01)
+    assert isinstance(step, Step)
+    assert method in step.method
+    assert step.dt == 0.01 and step.domain is domain and step.channels == pde.channels(domain.dimension)
+    assert type(pde).__name__ in step.reason and step.reason.endswith(".")
+    state = torch.ones(2, len(step.channels), *domain.shape, dtype=torch.float32)  # type: ignore[union-attr]
+    state[:, -1] = 3.0
+    assert step(state).dtype == torch.float32
+
+
+def test_a_mesh_is_solved_by_finite_elements() -> None:
+    pytest.importorskip("skfem")
+    mesh = _square(9)
+    step = build(Heat(0.1), mesh, 0.1)
+    constant = torch.full((1, 1, 81), 2.5, dtype=torch.float64)
+    torch.testing.assert_close(step(constant), constant, rtol=0, atol=1e-12)
+    with pytest.raises(UserError, match="Burgers"):
+        build(Burgers(0.1), mesh, 0.1)
+
+
+def test_substeps_keep_the_advective_limit_of_the_speed() -> None:
+    # dx = TAU/32; half of dx per substep at speed 1, a tenth of that at speed 10.
+    dx = TAU / 32
+    assert build(Burgers(0.1), LINE, 3.1 * dx).substeps == 7
+    assert build(Burgers(0.1), LINE, 3.1 * dx, max_speed=10.0).substeps == 62
+    assert build(Burgers(0.1), LINE, 0.01 * dx).substeps == 1
+    assert build(Burgers(0.1), LINE, 3.1 * dx, substeps=3).substeps == 3
+    assert "may blow up" in build(Burgers(0.1), LINE, 3.1 * dx, substeps=3).reason
+
+
+@pytest.mark.parametrize("order", [3, 4])
+@pytest.mark.parametrize("dimension", [1, 2])
+def test_explicit_substeps_are_stable_for_rough_states_at_large_steps(order: int, dimension: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    for pde in (Heat(1.0), AdvectionDiffusion(1.0, 0.02)):
+        for side in ("neumann", "dirichlet"):
+            grid = Grid((9,) * dimension, (1.0,) * dimension, boundary=side)
+            u = torch.rand(1, 1, *grid.shape, generator=generator, dtype=torch.float64)
+            u[:, :, dirichlet_nodes(grid)] = 0.5
+            end = rollout(build(pde, grid, 0.05, order=order), 20)(u)[:, -1]
+            # Diffusion keeps states within their bounds but for small overshoots of central differences.
+            assert float(end.abs().max()) < 1.5
+
+
+def test_dirichlet_nodes_hold_their_value() -> None:
+    grid = Grid((13,), (1.0,), boundary=(("dirichlet", "neumann"),))
+    u = torch.rand(2, 1, 13, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    end = rollout(build(Heat(1.0), grid, 0.1), 60)(u)[:, -1]
+    assert torch.equal(end[..., 0], u[..., 0])
+    # The slowest mode decays as exp(-pi^2 t/4) = 4e-7 at t = 6: all nodes take the held value.
+    torch.testing.assert_close(end, u[..., :1].expand_as(end), rtol=0, atol=1e-6)
+
+
+def test_heat_between_walls_matches_its_slowest_mode() -> None:
+    grid = Grid((41,), (1.0,), boundary="dirichlet")
+    x = grid.coordinates()[None]
+    mode = torch.sin(math.pi * x)
+    end = build(Heat(1.0), grid, 0.1)(mode)
+    # Fourth order of pi/40 with one-sided ends.
+    torch.testing.assert_close(end, math.exp(-(math.pi**2) * 0.1) * mode, rtol=0, atol=2e-6)
+
+
+def test_bounded_steps_are_differentiable() -> None:
+    grid = Grid((9,), (1.0,), boundary="dirichlet")
+    u = torch.rand(
+        1, 1, 9, generator=torch.Generator().manual_seed(0), dtype=torch.float64, requires_grad=True
+    )
+    assert torch.autograd.gradcheck(build(Burgers(0.1), grid, 0.01), (u,))
+
+
+def test_the_spectral_radius_of_known_operators() -> None:
+    start = torch.randn(40, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    diagonal = torch.linspace(-3.0, 1.0, 40, dtype=torch.float64)
+    assert spectral_radius(lambda v: diagonal * v, start) == pytest.approx(3.0, rel=0.02)
+    # A rotation by a quarter turn, times two: eigenvalues +-2i.
+    assert spectral_radius(lambda v: 2 * torch.cat([v[20:], -v[:20]]), start) == pytest.approx(
+        2.0, rel=1e-9
+    )
+    assert spectral_radius(torch.zeros_like, start) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("pde", "domain", "options", "message"),
+    [
+        (Burgers(0.1), LINE, {"dt": 0.0}, "dt=0.0; expected a positive time"),
+        (Burgers(0.1), LINE, {"dt": math.nan}, "dt=nan"),
+        (Burgers(0.1), LINE, {"order": 5}, "order=5; expected 1, 2, 3 or 4"),
+        (Burgers(0.1), LINE, {"substeps": 0}, "substeps=0"),
+        (Burgers(0.1), LINE, {"max_speed": -1.0}, "max_speed=-1.0"),
+        (NavierStokesVorticity(), LINE, {}, "NavierStokesVorticity lives in"),
+        (Burgers(0.1), Grid((32,), (TAU,), centering="cell"), {}, "centering='node'"),
+        (CompressibleEuler(), LINE, {}, "centering='cell'"),
+        (Heat(), Cloud(((0.0, 1.0), (0.0, 1.0))), {}, "got a Cloud"),
+        (Darcy(), Grid((8, 8), (1.0, 1.0)), {}, "sciml.solvers.elliptic"),
+        (Heat(1.0), Grid((64,), (1.0,), boundary="dirichlet"), {"substeps": 2}, "diffusive limit"),
+        (Advection(1.0), Grid((64,), (1.0,), boundary="wall"), {}, "wall"),
+        (Burgers(0.1), Grid((64,), (1.0,), boundary="dirichlet"), {"order": 2}, "Use order 3 or 4"),
+        (
+            NavierStokesVorticity(0.1),
+            Grid((16, 16), (1.0, 1.0), boundary="dirichlet"),
+            {},
+            "periodic grids only",
+        ),
+        ("burgers", LINE, {}, "expected an instance of a PDE"),
+        (Burgers, LINE, {}, "expected an instance of a PDE"),
+    ],
+)
+def test_wrong_choices_are_refused_with_the_reason(
+    pde: PDE, domain: Domain, options: dict[str, float], message: str
+) -> None:
+    arguments = {"dt": 0.01, **options}
+    with pytest.raises(UserError, match=message):
+        build(pde, domain, **arguments)  # type: ignore[arg-type]
+
+
+def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "skfem", None)
+    with pytest.raises(ModuleNotFoundError, match=r"sciml\[fem\]"):
+        build(Heat(), _square(3), 0.1)
+
+
+def test_chaos_is_integrated_soundly_at_the_chosen_substeps() -> None:
+    grid = Grid((64,), (22.0,))
+    step = build(KuramotoSivashinsky(), grid, 1.0, max_speed=3.0)
+    u = 0.1 * torch.randn(2, 1, 64, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    u = u - u.mean(dim=2, keepdim=True)
+    path = rollout(step, 160)(u)
+    # The attractor at L = 22 has an rms of 1.1 to 1.3; two samples over t = 60 to 160.
+    assert 1.0 < float(path[:, 60:].square().mean().sqrt()) < 1.45
