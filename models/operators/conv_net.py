@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from typing import Literal, get_args
 
 from torch import Tensor, nn
 
 from sciml.models.layers.activation import Activation, activation_function
 from sciml.models.layers.convolution import Boundary, Convolution
+
+Initialisation = Literal["orthogonal", "uniform"]
 
 
 class ConvNet(nn.Module):
@@ -26,6 +29,8 @@ class ConvNet(nn.Module):
         kernel: points along each axis of the kernels, odd.
         activation: nonlinearity.
         boundary: "circular" for periodic axes, "zeros" or "replicate".
+        initialisation: the first weights. "orthogonal" has rows of norm sqrt(2) and no biases;
+            "uniform" is the default of torch and of Equinox, weights and biases within 1/sqrt(fan_in).
 
     Raises:
         ValueError: a size is out of range.
@@ -41,8 +46,13 @@ class ConvNet(nn.Module):
         kernel: int = 3,
         activation: Activation = "relu",
         boundary: Boundary = "circular",
+        initialisation: Initialisation = "orthogonal",
     ) -> None:
         super().__init__()
+        if initialisation not in get_args(Initialisation):
+            raise ValueError(
+                f"ConvNet got initialisation {initialisation!r}; expected one of {list(get_args(Initialisation))}."
+            )
         if min(in_channels, out_channels, width, hidden_layers) < 1:
             raise ValueError(
                 f"ConvNet got in_channels={in_channels}, out_channels={out_channels}, width={width}, "
@@ -56,13 +66,16 @@ class ConvNet(nn.Module):
         self.kernel = kernel
         self.activation = activation
         self.boundary = boundary
+        self.initialisation = initialisation
         self.function = activation_function(activation)
         sizes = [in_channels] + [width] * hidden_layers + [out_channels]
         self.convolutions = nn.ModuleList(
-            Convolution(a, b, dimension, kernel, boundary)
+            # gain 1/sqrt(3), with biases, is the start of torch and of Equinox: within 1/sqrt(fan_in)
+            Convolution(a, b, dimension, kernel, boundary, gain=3**-0.5, bias_bound=1.0)
             for a, b in zip(sizes[:-1], sizes[1:], strict=True)
         )
-        _start_orthogonal(self.convolutions)
+        if initialisation == "orthogonal":
+            _start_orthogonal(self.convolutions)
 
     def forward(self, u: Tensor) -> Tensor:
         if u.ndim != self.dimension + 2 or u.shape[1] != self.in_channels:
@@ -78,10 +91,11 @@ class ConvNet(nn.Module):
 def _start_orthogonal(convolutions: nn.ModuleList) -> None:
     """Draw orthogonal first weights with rows of norm sqrt(2) (1 for the output), and no biases.
 
-    The library's default, variance 1 / (3 fan_in), shrinks the signal by sqrt(6) per rectified layer;
-    through ten of them little but the biases is left, and training starts from a nearly constant output.
+    The uniform start, variance 1 / (3 fan_in), shrinks the signal by sqrt(6) per rectified layer; through
+    ten of them little but the biases is left, and training starts from a nearly constant output.
     """
     last = len(convolutions) - 1
     for index, layer in enumerate(convolutions):
         assert isinstance(layer, Convolution)  # what the caller put there
         nn.init.orthogonal_(layer.weight, gain=math.sqrt(2.0) if index < last else 1.0)
+        nn.init.zeros_(layer.bias)

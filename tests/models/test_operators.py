@@ -186,12 +186,11 @@ def test_the_net_reaches_as_far_as_its_layers_and_no_farther():
 def test_first_weights_keep_the_signal_where_the_library_default_loses_it():
     u = band_limited((160,), 5, torch.float32)
     ours = seeded(lambda: ConvNet(1, 1))
-    default = seeded(lambda: ConvNet(1, 1))
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        for layer in default.convolutions:
-            twin = nn.Conv1d(layer.weight.shape[1], layer.weight.shape[0], 3)
-            layer.weight.data, layer.bias.data = twin.weight.data, twin.bias.data
+    default = seeded(lambda: ConvNet(1, 1, initialisation="uniform"))
+    for layer in default.convolutions:
+        bound = (layer.weight.shape[1] * 3) ** -0.5  # 1 / sqrt(fan_in), for weights and biases
+        for values in (layer.weight, layer.bias):
+            assert 0.5 * bound < float(values.detach().abs().max()) < bound or values.numel() == 1
     # Spread over the points: what is left of the input after ten layers.
     assert float(ours(u).std()) > 0.05
     assert float(default(u).std()) < 1e-3
@@ -207,6 +206,7 @@ def test_first_weights_keep_the_signal_where_the_library_default_loses_it():
         (lambda: FNO(1, 1, (4,), 4, activation="mish"), "expected one of"),
         (lambda: ConvNet(1, 1, dimension=4), "expected 1, 2 or 3"),
         (lambda: ConvNet(1, 1, kernel=4), "odd"),
+        (lambda: ConvNet(1, 1, initialisation="he"), "orthogonal"),
         (lambda: ConvNet(1, 1, boundary="periodic"), "circular"),
         (lambda: UNet(1, 1, 1, levels=-1), "levels"),
         (lambda: UNet(1, 1, 2, width=4, levels=2)(torch.zeros(1, 1, 8, 10)), "divisible by 4"),
