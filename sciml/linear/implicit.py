@@ -33,7 +33,7 @@ class _Solve(torch.autograd.Function):
         adjoint = implicit_solve(ctx.operator, gradient, ctx.solve, parameters)
         if not parameters:
             return None, None, adjoint
-        _, pull = torch.func.vjp(lambda *p: ctx.operator(x, *p), *parameters)
+        pull = torch.func.vjp(lambda *p: ctx.operator(x, *p), *parameters)[1]
         return None, None, adjoint, *pull(-adjoint)
 
     @staticmethod
@@ -45,8 +45,8 @@ class _Solve(torch.autograd.Function):
                 torch.zeros_like(p) if t is None else t for p, t in zip(values, parameters, strict=True)
             )
             # Forward product as the transpose of the backward one: forward levels do not nest here.
-            _, pull = torch.func.vjp(lambda *p: ctx.operator(x, *p), *values)
-            _, push = torch.func.vjp(pull, torch.zeros_like(x))
+            pull = torch.func.vjp(lambda *p: ctx.operator(x, *p), *values)[1]
+            push = torch.func.vjp(pull, torch.zeros_like(x))[1]
             right = right - push(tangents)[0]
         return ctx.solve(right)
 

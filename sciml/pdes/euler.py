@@ -69,9 +69,10 @@ class CompressibleEuler(ConservationLaw):
 
     def admissible(self, u: Tensor) -> Tensor:
         """Where density and pressure are positive and finite, (B, 1, *points) of bools."""
-        w = self.primitive(u)
-        positive = (w[:, :1] > 0) & (w[:, -1:] > 0)
-        return positive & torch.isfinite(w).all(dim=1, keepdim=True)
+        density, momentum, energy = _split(u)
+        # Twice density times internal energy, which needs no division; NaN and infinity fail.
+        internal = 2.0 * density * energy - momentum.square().sum(1, keepdim=True)
+        return (density > 0) & (internal > 0) & (internal < torch.inf)
 
     def flux(self, u: Tensor) -> Tensor:
         """Physical flux, (B, D+2, *points) -> (B, D+2, D, *points)."""

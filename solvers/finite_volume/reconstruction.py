@@ -26,10 +26,11 @@ def _muscl(w: Tensor, axis: int) -> Faces:
     inner = w.shape[axis] - 2
     jump = torch.diff(w, dim=axis)
     left, right = jump.narrow(axis, 0, inner), jump.narrow(axis, 1, inner)
-    central = 0.5 * (left + right)
-    steepest = 2.0 * torch.minimum(left.abs(), right.abs())
-    slope = torch.clamp(central, min=-steepest, max=steepest)
-    half = torch.where(left * right > 0, 0.5 * slope, 0.0)
+    # Half of the slope, between zero and the smaller jump: bounds of either sign are zero where the
+    # jumps differ in sign. In this form it takes half of the passes over memory.
+    upper = torch.minimum(left, right).clamp(min=0.0)
+    lower = torch.maximum(left, right).clamp(max=0.0)
+    half = torch.clamp(0.25 * (left + right), min=lower, max=upper)
     middle = w.narrow(axis, 1, inner)
     return (middle + half).narrow(axis, 0, inner - 1), (middle - half).narrow(axis, 1, inner - 1)
 

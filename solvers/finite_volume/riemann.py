@@ -45,15 +45,17 @@ def hllc(pde: CompressibleEuler, left: Tensor, right: Tensor, axis: int) -> Tens
     outer = torch.where(from_left, slow, fast)
     # Behind a supersonic wave the star state does not reach the face: its part is switched off.
     reach = torch.where(from_left, slow.clamp(max=0.0), fast.clamp(min=0.0))
-    state = pde.conservative(w)
-    energy = state[:, -1:]
-    mass = r * (outer - u) / (outer - contact)
-    star_energy = mass * (energy / r + (contact - u) * (contact + p / (r * (outer - u))))
     before, after = w[:, 1 : 1 + axis], w[:, 2 + axis : -1]
-    star = torch.cat((mass, mass * before, mass * contact, mass * after, star_energy), dim=1)
-    no_before, no_after = torch.zeros_like(before), torch.zeros_like(after)
-    push = torch.cat((torch.zeros_like(p), no_before, p, no_after, p * u), dim=1)
-    return u * state + push + reach * (star - state)
+    momentum = r * u
+    energy = p / (pde.gamma - 1.0) + 0.5 * r * w[:, 1:-1].square().sum(1, keepdim=True)
+    gap = outer - u
+    density = r * gap / (outer - contact)
+    excess = (contact - u) * (contact + p / (r * gap))
+    mass = momentum + reach * (density - r)
+    normal_flux = u * momentum + p + reach * (density * contact - momentum)
+    energy_flux = u * (energy + p) + reach * (density * (energy / r + excess) - energy)
+    # What moves along the face is carried by the mass.
+    return torch.cat((mass, mass * before, normal_flux, mass * after, energy_flux), dim=1)
 
 
 NumericalFlux = Callable[[ConservationLaw, Tensor, Tensor, int], Tensor]

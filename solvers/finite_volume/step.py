@@ -108,7 +108,7 @@ class FiniteVolume:
             first_order: (B, 1, *cells), cells in which the reconstruction is replaced by the average.
         """
         w = u if self._primitive is None else self._primitive.primitive(u)
-        total = torch.zeros_like(u)
+        parts = []
         for axis, (sides, h) in enumerate(zip(self.domain.sides, self.domain.spacing, strict=True)):
             padded = _with_ghosts(w, axis, self._scheme.ghosts, sides, self._mirrored[axis])
             left, right = self._scheme.faces(padded, axis + 2)
@@ -123,7 +123,10 @@ class FiniteVolume:
             if self._primitive is not None and not self._flux_of_primitives:
                 left, right = self._primitive.conservative(left), self._primitive.conservative(right)
             flux = self._riemann(self.pde, left, right, axis)
-            total = total - torch.diff(flux, dim=axis + 2) / h
+            parts.append(torch.diff(flux, dim=axis + 2) * (-1.0 / h))
+        total = parts[0]
+        for part in parts[1:]:
+            total = total + part
         if self._calculus is not None:
             source = self.pde.source(u, self._calculus)
             total = total if source is None else total + source
