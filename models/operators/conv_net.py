@@ -31,6 +31,9 @@ class ConvNet(nn.Module):
         boundary: "circular" for periodic axes, "zeros" or "replicate".
         initialisation: the first weights. "orthogonal" has rows of norm sqrt(2) and no biases;
             "uniform" is the default of torch and of Equinox, weights and biases within 1/sqrt(fan_in).
+            On 1D advection by four cells (10,000 updates, one seed) nRMSE at steps 1, 10, 50, 100, 200 is
+            .0022, .014, .069, .156, .464 and .0031, .029, .136, .263, .490; APEBench prints .003, .031,
+            .141, .270, .507.
 
     Raises:
         ValueError: a size is out of range.
