@@ -1,8 +1,11 @@
 """Datasets: write, check, read and convert trajectories of partial differential equations."""
 
+from sciml.datasets.check import Report, check
+from sciml.datasets.convert import convert
 from sciml.datasets.dataset import Dataset, Hints
 from sciml.datasets.distributions import Choice, Constant, LogUniform, Uniform
 from sciml.datasets.generate import generate
+from sciml.datasets.inspection import describe, plot
 from sciml.datasets.reader import open
 from sciml.datasets.recipe import Recipe, known_recipes, load_recipe
 from sciml.datasets.splits import Pairs, Split
@@ -18,14 +21,19 @@ __all__ = [
     "LogUniform",
     "Pairs",
     "Recipe",
+    "Report",
     "Split",
     "Statistics",
     "Uniform",
     "Windows",
     "batches",
+    "check",
+    "convert",
+    "describe",
     "generate",
     "known_recipes",
     "load_recipe",
     "open",
+    "plot",
     "write_shard",
 ]

@@ -132,8 +132,8 @@ def read_statistics(
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not valid YAML: {error}") from error
     if not isinstance(content, dict) or not {"mean", "std"} <= set(content):
-        found = sorted(content) if isinstance(content, dict) else type(content).__name__
-        raise UserError(f"{path} must have 'mean' and 'std'; it has {found}.")
+        there = sorted(content) if isinstance(content, dict) else type(content).__name__
+        raise UserError(f"{path} must have 'mean' and 'std'; it has {there}.")
     found = _from_content(path, content, fields, dimension)
     if input_fields:
         found = replace(found, inputs=_from_content(path, content, input_fields, dimension, delta=False))

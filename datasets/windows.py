@@ -95,10 +95,16 @@ class Windows(TorchDataset[Tensor]):
         within = index - self._starts[blocks]
         samples, frames = np.divmod(within, self._per_block[blocks])
         span, stride = self._span, self.stride
-        parts = {b: self.split.blocks[b].parts() for b in set(blocks.tolist())}
-        for row, b, i, t in zip(out, blocks.tolist(), samples.tolist(), frames.tolist(), strict=True):
-            for channels, source in parts[b]:
-                row[:, channels] = source[i, t : t + span : stride]
+        parts = {b: self.split.blocks[b].parts() for b in np.unique(blocks).tolist()}
+        rows = zip(out, blocks.tolist(), samples.tolist(), frames.tolist(), strict=True)
+        if all(len(found) == 1 for found in parts.values()):  # one field: no channels to pick
+            whole = {b: found[0][1] for b, found in parts.items()}
+            for row, b, i, t in rows:
+                row[:] = whole[b][i, t : t + span : stride]
+        else:
+            for row, b, i, t in rows:
+                for channels, source in parts[b]:
+                    row[:, channels] = source[i, t : t + span : stride]
         return torch.from_numpy(out)
 
     @staticmethod

@@ -63,7 +63,9 @@ def _axes(
     place = str(file.file.filename)
     sides = Grid((2,) * len(points), (1.0,) * len(points), boundary).sides
     origins, lengths = [], []
-    centering: Centering = hints.centering or "cell"
+    # Files of that project hold cell centres; those that we write say it where they do not.
+    nodes = schema.text(file.file.attrs.get("centering", "cell")) == "node"
+    centering: Centering = hints.centering or ("node" if nodes else "cell")
     for name, n, (low, _) in zip(names, points, sides, strict=True):
         if name not in file:
             raise UserError(f"{place} has no {name!r}; it has {sorted(file)[:8]}.")
@@ -246,6 +248,7 @@ def write_pdebench(path: Path, trajectory: Trajectory, constants: Mapping[str, f
         file.create_dataset(
             "t-coordinate", data=np.append(times, times[-1] + dt).astype(np.float32), track_times=False
         )
+        file.attrs["centering"] = grid.centering
         for name, value in constants.items():
             if math.isfinite(value):
                 file.attrs[name] = value

@@ -26,10 +26,10 @@ RECIPE = Recipe(
     pde=forced,
     parameters={"viscosity": Constant(2e-3), "drag": Constant(0.1)},
     domain=Grid((64, 64), (2 * math.pi, 2 * math.pi)),
-    # Speeds of about one and eddies of about a fifth of the box.
-    initial=GaussianRandomField(alpha=4.0, tau=5.0, scale=20.0, modes=16),
+    # Speeds of up to two and eddies of about a fifth of the box.
+    initial=GaussianRandomField(alpha=4.0, tau=5.0, scale=8.0, modes=16),
     dt=0.1,
-    steps={"train": 40, "valid": 40, "test": 200},
+    steps={"train": 30, "valid": 30, "test": 120},
     samples={"train": 32, "valid": 8, "test": 8},
     resolution_factor=2,
     substeps=8,
