@@ -136,6 +136,7 @@ def make_parser(name: str, module: Any) -> jsonargparse.ArgumentParser:
         formatter_class=Formatter,
         exit_on_error=False,
         default_env=False,
+        print_config=None,  # the commands that have it say it of themselves
     )
     module.add_arguments(parser)
     parser.add_argument("--json", action="store_true", help="print the result as JSON, and no progress")
@@ -177,6 +178,8 @@ def _message(error: Exception) -> str | None:
     if isinstance(error, OSError):
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             return f"the disk is full ({error.filename or 'while writing'}); free some space and run again."
+        if isinstance(error, FileExistsError):
+            return f"{error.filename} is in the way: it exists and is no folder. Give another name or remove it."
         if isinstance(error, (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)):
             return f"{error.filename or error}: {error.strerror or 'not found'}."
     if isinstance(error, ModuleNotFoundError) and "extra" in str(error):

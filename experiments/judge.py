@@ -83,6 +83,11 @@ def _compete(
 ) -> None:
     """Score all contestants, add what the report draws, and save."""
     dt = dataset.dt * study.data.stride
+    if study.evaluation.solvers and dataset.manifest and dataset.recipe is None:
+        reporter.say(
+            f"{dataset.path}: the recipe {dataset.manifest['name']!r} of now is not the one that made it, so no "
+            "classical solver takes part; generate the dataset again to have them."
+        )
     mean = baselines.mean_of(_training_states(study, dataset), dataset.domain)
     others = [*others, baselines.training_mean(mean), *solvers(study, dataset, true, dt)]
     everyone = [*surrogates_, *others]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from sciml.errors import UserError
 from sciml.experiments.cli import Result
+from sciml.experiments.commands import hints
 from sciml.experiments.commands.tables import outline
 
 if TYPE_CHECKING:
@@ -44,13 +45,13 @@ def execute(arguments: Namespace, reporter: Reporter) -> Result:
     else:
         from sciml.datasets.inspection import describe
 
-        found = describe(path)
+        found = describe(path, hints.read(arguments))
     if arguments.get("plot"):
         from sciml.datasets.inspection import plot
 
         picture = Path(arguments.get("out") or f"{path.resolve().stem}.png")
         with reporter.task(f"draw {picture}", 1) as task:
-            found["picture"] = str(plot(path, picture))
+            found["picture"] = str(plot(path, picture, hints.read(arguments)))
             task.update(1)
     return Result(found, outline(found))
 

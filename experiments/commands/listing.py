@@ -42,6 +42,8 @@ def execute(arguments: Namespace, reporter: Reporter) -> Result:
     topic = arguments.get("topic")
     topics = [topic] if topic else [*LISTS, *FILES]
     found = {name: dict(FILES[name]() if name in FILES else _entries(*LISTS[name])) for name in topics}
+    if "objectives" in found:
+        found["objectives"] |= dict(_entries("sciml.objectives", ("RelativeL2Map", "Residual")))
     lines = []
     for name, entries in found.items():
         lines += ([] if topic else [f"{name}:"]) + [
@@ -50,9 +52,9 @@ def execute(arguments: Namespace, reporter: Reporter) -> Result:
     return Result(found[topic] if topic else found, "\n".join(lines))
 
 
-def _entries(module: str, name: str) -> Iterable[tuple[str, str]]:
+def _entries(module: str, name: str | tuple[str, ...]) -> Iterable[tuple[str, str]]:
     home = importlib.import_module(module)
-    listed = getattr(home, name)
+    listed = getattr(home, name) if isinstance(name, str) else name
     named = listed.items() if isinstance(listed, dict) else ((_name(entry), entry) for entry in listed)
     for label, entry in named:
         yield label, _line(getattr(home, entry) if isinstance(entry, str) else entry)
