@@ -8,7 +8,7 @@ per process: an open handle must not cross a fork or be pickled to a worker.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -78,11 +78,11 @@ class _Filtered:
 
 
 class _Opened:
-    """One file as this process sees it: an HDF5 handle and a map of its bytes, shared by all blocks."""
+    """One file as this process sees it: a map of its bytes, and an HDF5 handle once something needs it."""
 
     def __init__(self, path: Path) -> None:
-        self.file = open_hdf5(path)
         self.bytes = np.memmap(path, np.uint8, "r").view(np.ndarray)
+        self.file: h5py.File | None = None
 
 
 _opened: dict[tuple[int, Path, int, int], _Opened] = {}
@@ -111,23 +111,29 @@ class FileBlock:
 
     def parts(self) -> Sequence[tuple[slice, np.ndarray | _Filtered]]:
         if self._process != os.getpid():
-            self._parts = list(self._open())
+            self._parts = self._open()
             self._process = os.getpid()
         return self._parts
 
-    def _open(self) -> Iterator[tuple[slice, np.ndarray | _Filtered]]:
-        start, opened = 0, _shared(self.path)
+    def _open(self) -> list[tuple[slice, np.ndarray | _Filtered]]:
+        found: list[tuple[slice, np.ndarray | _Filtered]] = []
+        opened, start = _shared(self.path), 0
+        file = opened.file or open_hdf5(self.path)
         for variable in self.variables:
-            dataset = opened.file[variable.name]
+            dataset = file[variable.name]
             channels = slice(start, start + variable.channels)
             start = channels.stop
             offset = dataset.id.get_offset()
             if offset is None:  # chunked, compact or not yet allocated
-                yield channels, _Filtered(dataset, variable, self.shape)
+                opened.file = file
+                found.append((channels, _Filtered(dataset, variable, self.shape)))
             else:
                 flat = opened.bytes[offset : offset + dataset.id.get_storage_size()]
                 array = flat.view(dataset.dtype).reshape(dataset.shape)
-                yield channels, arrange(array, variable, self.shape)
+                found.append((channels, arrange(array, variable, self.shape)))
+        if opened.file is None:  # a map needs no handle, and an open handle keeps others from writing
+            file.close()
+        return found
 
     def __getstate__(self) -> dict[str, object]:
         return {"path": self.path, "variables": self.variables, "shape": self.shape}

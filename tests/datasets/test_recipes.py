@@ -1,0 +1,140 @@
+"""The recipes that come with the package, and how a recipe is found."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+import sciml.datasets as datasets
+from sciml import Grid
+from sciml.datasets.generate import draw_batch, layout, solve
+from sciml.datasets.recipe import channels_of, known_recipes, load_recipe
+from sciml.domains import Mesh
+from sciml.errors import UserError
+
+
+@pytest.fixture(params=known_recipes())
+def recipe(request: pytest.FixtureRequest) -> datasets.Recipe:
+    if request.param == "cylinder":
+        pytest.importorskip("skfem", reason="the cylinder is solved with scikit-fem, extra 'fem'")
+    return load_recipe(request.param)
+
+
+def test_every_recipe_steps_and_is_reproducible(recipe: datasets.Recipe) -> None:
+    domain, fields, inputs = layout(recipe)
+    assert recipe.name == Path(str(recipe.source)).stem and recipe.title
+    few = replace(recipe, warmup=0)
+    parameters, u = draw_batch(few, "train", [(0, 0), (1, 0)], domain)
+    assert torch.equal(u, draw_batch(few, "train", [(0, 0), (1, 0)], domain)[1])
+    assert not torch.equal(u[0], u[1])
+    out = solve(few, parameters, u, domain, 0 if inputs else 1, recipe.substeps, domain)
+    frames = 1 if inputs else 2
+    assert out.states.shape == (2, frames, channels_of(fields, domain), *domain.shape)  # type: ignore[union-attr]
+    assert bool(torch.isfinite(out.states).all())
+    if inputs:
+        assert out.inputs is not None and out.inputs.shape[1] == channels_of(inputs, domain)
+    else:
+        assert float((out.states[:, 1] - out.states[:, 0]).abs().max()) > 1e-6
+
+
+def test_initial_states_are_functions_and_not_arrays(recipe: datasets.Recipe) -> None:
+    """The certificate solves the same sample on a finer domain, so it has to start from the same function."""
+    stored, fine = recipe.domain_at(1), recipe.domain_at(2)
+    if isinstance(stored, Mesh):
+        assert isinstance(fine, Mesh) and fine.shape[0] > 2 * stored.shape[0]
+        return
+    assert isinstance(stored, Grid) and isinstance(fine, Grid)
+    _, fields, inputs = layout(recipe)
+    channels = channels_of(inputs or fields, stored)
+    a = recipe.draw("train", 0, stored, channels)[1]
+    b = recipe.draw("train", 0, fine, channels)[1]
+    if stored.centering == "node":
+        assert torch.allclose(a, b[(slice(None), *[slice(None, None, 2)] * stored.dimension)], atol=1e-10)
+    else:
+        mean = b.unfold(1, 2, 2).mean(-1) if stored.dimension == 1 else torch.nn.functional.avg_pool2d(b, 2)
+        gap = (a - mean).abs()
+        # A point value differs from the mean of its cell by dx^2, and by a jump where there is one.
+        assert float(gap.mean()) < 0.02 * float(a.abs().mean())
+
+
+def test_advection_moves_by_exactly_four_cells(tmp_path: Path) -> None:
+    folder = datasets.generate(
+        "advection", tmp_path / "a", {"train": 2, "valid": 0, "test": 1}, certificate=False
+    )
+    data = datasets.open(folder)
+    u = data["test"].trajectories().data
+    assert u.shape == (1, 201, 1, 160)
+    assert torch.equal(u[:, 1:], torch.roll(u[:, :-1], 4, dims=-1))
+    # Five modes, zero mean, largest value of the function one: on 160 points slightly less.
+    assert float(u.abs().max()) == pytest.approx(1.0, abs=0.01) and abs(float(u[0, 0].mean())) < 1e-7
+    modes = torch.fft.rfft(u[0, 0, 0].double(), norm="forward").abs()
+    assert float(modes[6:].max()) < 1e-7 < float(modes[1:6].min())
+
+
+def test_burgers_fronts_steepen_and_are_resolved(tmp_path: Path) -> None:
+    recipe = replace(load_recipe("burgers"), steps=30, samples={"train": 4}, shard_size=4, source=None)
+    folder = datasets.generate(recipe, tmp_path / "b", certificate=False)
+    u = datasets.open(folder)["train"].trajectories().data[:, :, 0].double()
+    slope = (u.diff(dim=-1) * 256).amin(dim=-1)
+    assert bool((slope.amin(dim=1) < 2 * slope[:, 0]).all())  # compression sharpens to a front
+    spectrum = torch.fft.rfft(u, norm="forward").abs()
+    # What lies beyond the 2/3 rule is small also where a front of height two is thinnest, 1.5 cells.
+    assert float((spectrum[:, :, 85:].amax(dim=-1) / spectrum.amax(dim=-1)).max()) < 2e-3
+    assert bool((u.abs().amax(dim=-1).diff(dim=1) < 1e-3).all())  # maximum principle
+    assert float(u.mean(dim=-1).abs().max()) < 1e-7
+
+
+def test_an_unknown_recipe_names_the_nearest_and_all(tmp_path: Path) -> None:
+    with pytest.raises(
+        UserError, match="no recipe 'burger'. Did you mean 'burgers'\\? Known recipes: advection, "
+    ):
+        load_recipe("burger")
+    with pytest.raises(UserError, match="does not exist"):
+        load_recipe(tmp_path / "missing.py")
+    empty = tmp_path / "empty.py"
+    empty.write_text("x = 1\n")
+    with pytest.raises(UserError, match="does not export RECIPE.*NoneType"):
+        load_recipe(empty)
+    empty.write_text("def\n")
+    with pytest.raises(UserError, match="not valid Python"):
+        load_recipe(empty)
+
+
+def test_a_file_of_the_package_is_the_recipe_of_that_name() -> None:
+    by_name = load_recipe("heat")
+    assert load_recipe(str(by_name.source)) == by_name
+
+
+def test_impossible_recipes_are_refused() -> None:
+    heat = load_recipe("heat")
+    with pytest.raises(ValueError, match="shard_size=0"):
+        replace(heat, shard_size=0)
+    with pytest.raises(ValueError, match="no steps for split 'valid'"):
+        replace(heat, steps={"train": 3, "test": 3})
+    with pytest.raises(ValueError, match="dtype 'float16'; expected one of"):
+        replace(heat, dtype="float16")
+    with pytest.raises(ValueError, match="low < high"):
+        datasets.Uniform(1.0, 1.0)
+    with pytest.raises(ValueError, match="0 < low < high"):
+        datasets.LogUniform(0.0, 1.0)
+    with pytest.raises(ValueError, match="at least one"):
+        datasets.Choice(())
+
+
+def test_distributions_stay_in_their_ranges_and_have_their_means() -> None:
+    generator = torch.Generator().manual_seed(0)
+    n = 4000
+    uniform = torch.tensor([datasets.Uniform(2.0, 4.0)(generator) for _ in range(n)])
+    logarithm = torch.tensor([datasets.LogUniform(1e-3, 1e1)(generator) for _ in range(n)]).log10()
+    choice = torch.tensor([datasets.Choice((1.0, 5.0))(generator) for _ in range(n)])
+    # Four standard errors of each mean.
+    assert float(uniform.min()) >= 2 and float(uniform.max()) <= 4
+    assert float(uniform.mean()) == pytest.approx(3.0, abs=4 * (2 / 12**0.5) / n**0.5)
+    assert float(logarithm.mean()) == pytest.approx(-1.0, abs=4 * (4 / 12**0.5) / n**0.5)
+    assert set(choice.tolist()) == {1.0, 5.0} and float(choice.mean()) == pytest.approx(
+        3.0, abs=4 * 2 / n**0.5
+    )
+    assert datasets.Constant(7.0)(generator) == 7.0
