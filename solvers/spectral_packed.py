@@ -13,7 +13,7 @@ as `pde.nonlinear` on a random state.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 
@@ -25,7 +25,7 @@ from sciml.pdes import Burgers, KuramotoSivashinsky, NavierStokesVorticity
 from sciml.pdes.base import SemiLinear
 from sciml.solvers.time.etdrk import Etdrk
 
-Products = Callable[[list[Tensor]], list[Tensor]]
+Products = Callable[[list[Tensor], Tensor], list[Tensor]]
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Quadratic:
 
     Args:
         inputs: a multiplier (*half spectrum) of u for each field that the products need; None is u itself.
-        products: fields -> products, point by point; may overwrite the fields it is given.
+        products: fields and one spare array -> products, point by point; may overwrite all of them.
         outputs: a multiplier (*half spectrum) of the transform of each product.
         constant: coefficients (*half spectrum) of a steady forcing in the sense of `Spectral.to_modes`.
     """
@@ -45,15 +45,15 @@ class Quadratic:
     constant: Tensor | None = None
 
 
-def _square(fields: list[Tensor]) -> list[Tensor]:
+def _square(fields: list[Tensor], spare: Tensor) -> list[Tensor]:
     return [fields[0].mul_(fields[0])]
 
 
-def _stresses(fields: list[Tensor]) -> list[Tensor]:
+def _stresses(fields: list[Tensor], spare: Tensor) -> list[Tensor]:
     """(v_x v_y, v_y^2 - v_x^2) of the velocity."""
     x, y = fields
-    shear = x * y
-    return [shear, y.mul_(y).addcmul_(x, x, value=-1)]
+    torch.mul(x, y, out=spare)
+    return [spare, y.mul_(y).addcmul_(x, x, value=-1)]
 
 
 def quadratic_form(pde: SemiLinear, spectral: Spectral) -> Quadratic | None:
@@ -199,7 +199,7 @@ class Packed:
         state = self.band.cut(full)
         work = _Work(self, arrays, state)
         for _ in range(self.substeps):
-            state = work.step(state)
+            state = work.step()
         full.mul_(arrays.beyond)
         self.band.scatter(state, full)
         z = torch.fft.ifftn(full, dim=self.axes, norm="forward")
@@ -209,70 +209,119 @@ class Packed:
         """N(u) of real samples (B, 1, *points) by this form, cut to the band; for checks."""
         z = torch.complex(u[:, 0], torch.zeros_like(u[:, 0]))
         state = self.band.cut(torch.fft.fftn(z, dim=self.axes, norm="forward"))
-        out = torch.empty_like(state)
-        _Work(self, self._arrays(u), state).nonlinear(state, out)
+        work = _Work(self, self._arrays(u), state)
+        work.spread(work.state)
+        work.transform(work.slopes[0])
         full = torch.zeros_like(z)
-        self.band.scatter(out, full)
+        self.band.scatter(work.slopes[0].array, full)
         return torch.fft.ifftn(full, dim=self.axes, norm="forward").real.unsqueeze(1)
+
+
+class _Spectrum:
+    """An array of the band (P, *band) or of a whole spectrum (P, *points), with its views made once.
+
+    Making a view costs as much as a small operation; a stage needs dozens.
+    """
+
+    def __init__(self, array: Tensor, blocks: Sequence[Slices]) -> None:
+        self.array = array
+        self.real = torch.view_as_real(array)
+        self.blocks = [array[block] for block in blocks]
+        self.real_blocks = [torch.view_as_real(block) for block in self.blocks]
+        self.layout = [
+            (b.shape, b.stride(), b.storage_offset() - array.storage_offset()) for b in self.blocks
+        ]
+
+    def cut(self, other: Tensor) -> list[Tensor]:
+        """The blocks of another contiguous array of the same shape."""
+        return [other.as_strided(*layout) for layout in self.layout]
 
 
 class _Work:
     """The buffers of one call."""
 
     def __init__(self, packed: Packed, arrays: _Arrays, state: Tensor) -> None:
-        self.packed, self.arrays = packed, arrays
-        fields = len(packed.form.inputs)
-        self.padded = state.new_zeros(fields, state.shape[0], *packed.band.points)
-        self.slopes = [torch.empty_like(state) for _ in arrays.method.weights]
-        self.stage, self.spare = torch.empty_like(state), torch.empty_like(state)
+        self.packed, self.method, self.form = packed, arrays.method, packed.form
+        inner = [b for b, _ in packed.band.blocks]
+        outer = [s for _, s in packed.band.blocks]
 
-    def nonlinear(self, v: Tensor, out: Tensor) -> None:
-        """N(v), written to `out` (P, *band)."""
-        packed, arrays = self.packed, self.arrays
-        for multiplier, target in zip(arrays.inputs, self.padded, strict=True):
-            for inner, outer in packed.band.blocks:
-                if multiplier is None:
-                    target[outer].copy_(v[inner])
+        def band() -> _Spectrum:
+            return _Spectrum(torch.empty_like(state), inner)
+
+        padded = state.new_zeros(len(self.form.inputs), state.shape[0], *packed.band.points)
+        self.padded = [_Spectrum(one, outer) for one in padded]
+        self.spectra = padded
+        self.spare = torch.empty_like(self.padded[0].real)
+        self.state, self.stage, self.other = _Spectrum(state, inner), band(), band()
+        self.slopes = [band() for _ in self.method.weights]
+
+        def cut(x: Tensor | None) -> list[Tensor]:
+            if x is None:
+                return []
+            return [x[(*block, slice(None))] if not x.is_complex() else x[block] for block in inner]
+
+        self.inputs = [cut(m) for m in arrays.inputs]
+        self.outputs = [cut(m) for m in arrays.outputs]
+        self.constant = cut(arrays.constant)
+        self.propagators = [cut(e) for e in self.method.propagators]
+        self.weights = [[cut(w) for w in row] for row in self.method.weights]
+
+    def spread(self, v: _Spectrum) -> None:
+        """Write the spectra of the fields that the products of v need, padded with zeros."""
+        for multipliers, target in zip(self.inputs, self.padded, strict=True):
+            if not multipliers:
+                for block, out in zip(v.blocks, target.blocks, strict=True):
+                    out.copy_(block)
+                continue
+            complex_ = multipliers[0].is_complex()
+            sources, outs = (v.blocks, target.blocks) if complex_ else (v.real_blocks, target.real_blocks)
+            for block, factor, out in zip(sources, multipliers, outs, strict=True):
+                torch.mul(block, factor, out=out)
+
+    def transform(self, slope: _Spectrum) -> None:
+        """N of what was spread last, written to `slope`."""
+        axes, whole = self.packed.axes, self.padded[0]
+        fields = torch.view_as_real(torch.fft.ifftn(self.spectra, dim=axes, norm="forward"))
+        products = self.form.products(list(fields), self.spare)
+        for number, (values, multipliers) in enumerate(zip(products, self.outputs, strict=True)):
+            modes = torch.fft.fftn(torch.view_as_complex(values), dim=axes)
+            blocks, outs = whole.cut(modes), slope.blocks
+            if not multipliers[0].is_complex():
+                blocks, outs = [torch.view_as_real(b) for b in blocks], slope.real_blocks
+            for index, (block, factor, out) in enumerate(zip(blocks, multipliers, outs, strict=True)):
+                if number:
+                    out.addcmul_(block, factor)
                 else:
-                    _multiply(v[inner], multiplier, inner, target[outer])
-        fields = torch.view_as_real(torch.fft.ifftn(self.padded, dim=packed.axes, norm="forward"))
-        products = packed.form.products(list(fields))
-        for number, (values, multiplier) in enumerate(zip(products, arrays.outputs, strict=True)):
-            modes = torch.fft.fftn(torch.view_as_complex(values), dim=packed.axes)
-            for inner, outer in packed.band.blocks:
-                _multiply(modes[outer], multiplier, inner, out[inner], add=number > 0)
-        if arrays.constant is not None:
-            out.add_(arrays.constant)
+                    torch.mul(block, factor, out=out)
+                if self.constant and not number:
+                    slope.blocks[index].add_(self.constant[index])
 
-    def step(self, v: Tensor) -> Tensor:
+    def step(self) -> Tensor:
         """One ETDRK step of the band; the returned array is one of two that take turns."""
-        self.nonlinear(v, self.slopes[0])
-        real = torch.view_as_real(v)
-        method = self.arrays.method
-        last = len(method.weights) - 1
-        for j, (propagator, row) in enumerate(zip(method.propagators, method.weights, strict=True)):
-            target = self.spare if j == last else self.stage
-            total = torch.mul(real, propagator, out=torch.view_as_real(target))
-            for weight, slope in zip(row, self.slopes, strict=False):
-                if weight is not None:
-                    total.addcmul_(torch.view_as_real(slope), weight)
+        direct = not any(self.inputs)
+        last = len(self.method.weights) - 1
+        self.spread(self.state)
+        for j, (propagator, row) in enumerate(
+            zip(self.method.propagators, self.method.weights, strict=True)
+        ):
+            self.transform(self.slopes[j])
+            if direct and j < last:
+                # The stage is needed as a padded spectrum alone: it is made there.
+                for i, out in enumerate(self.padded[0].real_blocks):
+                    torch.mul(self.state.real_blocks[i], self.propagators[j][i], out=out)
+                    for weight, slope in zip(self.weights[j], self.slopes, strict=False):
+                        if weight:
+                            out.addcmul_(slope.real_blocks[i], weight[i])
+                continue
+            target = self.other if j == last else self.stage
+            total = torch.mul(self.state.real, propagator, out=target.real)
+            for factor, slope in zip(row, self.slopes, strict=False):
+                if factor is not None:
+                    total.addcmul_(slope.real, factor)
             if j < last:
-                self.nonlinear(target, self.slopes[j + 1])
-        self.spare = v
-        return target
-
-
-def _multiply(modes: Tensor, multiplier: Tensor, block: Slices, out: Tensor, add: bool = False) -> None:
-    """out = multiplier[block] * modes, or added to out; complex views of one block."""
-    if multiplier.is_complex():
-        factor = multiplier[block]
-    else:
-        factor = multiplier[(*block, slice(None))]
-        modes, out = torch.view_as_real(modes), torch.view_as_real(out)
-    if add:
-        out.addcmul_(modes, factor)
-    else:
-        torch.mul(modes, factor, out=out)
+                self.spread(target)
+        self.state, self.other = self.other, self.state
+        return self.state.array
 
 
 def packed_form(
