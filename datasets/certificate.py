@@ -105,8 +105,14 @@ def _reference(
     if isinstance(fine, Mesh) and fine is not own and isinstance(stored, Mesh):
         states = _interpolated(states, fine, stored)
     space = "twice the points per axis" if fine is not own else "the same domain"
-    inside = f"{substeps} substeps in place of {data.substeps}" if substeps else "its own shorter substeps"
-    return states, f"{space}, {inside}"
+    how = [space]
+    if substeps:
+        how.append(f"{substeps} substeps in place of {data.substeps}")
+    elif not _is_elliptic(recipe):
+        how.append("substeps of its own choice")
+    if states is not solved.states:
+        how.append("interpolated linearly to the stored nodes, which is part of the difference")
+    return states, ", ".join(how)
 
 
 def _is_elliptic(recipe: Recipe) -> bool:

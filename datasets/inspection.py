@@ -146,7 +146,8 @@ def _plot_frames(figure: Any, split: Split) -> None:
     trajectory = split[0]
     domain, channels = trajectory.domain, split.channels
     frames = np.unique(np.linspace(0, trajectory.data.shape[1] - 1, FRAMES).round().astype(int))
-    figure.set_size_inches(2.9 * len(frames) + 1, 2.4 * len(channels) + 0.6)
+    height = min(max(2.6 * _proportion(domain), 0.9), 4.0)
+    figure.set_size_inches(2.9 * len(frames) + 1, (height + 0.3) * len(channels) + 0.6)
     axes = figure.subplots(len(channels), len(frames), squeeze=False, sharex=True, sharey=True)
     data = trajectory.data[0].numpy()
     for row, name in enumerate(channels):
@@ -160,6 +161,15 @@ def _plot_frames(figure: Any, split: Split) -> None:
                 ax.set_ylabel(name)
         if image is not None:
             figure.colorbar(image, ax=list(axes[row]))
+
+
+def _proportion(domain: Grid | Mesh | Cloud) -> float:
+    """Height of the plane that is drawn over its width."""
+    if isinstance(domain, Mesh):
+        width, height = (domain.points.amax(dim=0) - domain.points.amin(dim=0)).tolist()[:2]
+    else:
+        width, height = domain.lengths[:2]
+    return height / width
 
 
 def _draw(
@@ -284,12 +294,13 @@ def _certificate(certificate: dict[str, Any]) -> list[str]:
         f"{certificate['samples']} samples of {certificate['split']!r} solved again with "
         f"{certificate['reference']}. Relative L2 difference, the largest of them:",
         "",
-        "| field | first frame | a tenth of the time | half | last frame |",
-        "|---|---|---|---|---|",
+        "| field | first frame | a tenth of the time | half | last frame | largest |",
+        "|---|---|---|---|---|---|",
     ]
     last = len(certificate["times"]) - 1
     for name, error in certificate["error"].items():
         shown = [error["max"][i] for i in (0, last // 10, last // 2, last)]
+        shown.append(None if None in error["max"] else max(error["max"]))
         lines.append(
             f"| {name} | " + " | ".join("not finite" if v is None else f"{v:.2e}" for v in shown) + " |"
         )
