@@ -1,4 +1,8 @@
-"""Compressible Euler in 2D: smooth random states that steepen, on a periodic box."""
+"""Compressible Euler in 2D: smooth random states that steepen, on a periodic box.
+
+Solved on the cells that are stored, which takes a minute or two; the certificate says how far from a finer
+solution that is. `resolution_factor=2` comes closer, with eight times the cell updates.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +25,7 @@ class SmoothGas:
     Density and pressure are 1 + amplitude * w with |w| <= 1, velocities `speed` * w.
     """
 
-    modes: int = 3
+    modes: int = 2
     amplitude: float = 0.4
     speed: float = 0.5
     gamma: float = 1.4
@@ -43,8 +47,7 @@ RECIPE = Recipe(
     domain=Grid((64, 64), (1.0, 1.0), boundary="periodic", centering="cell"),
     initial=SmoothGas(),
     dt=0.02,
-    steps=25,
+    steps=20,
     samples={"train": 32, "valid": 8, "test": 8},
-    resolution_factor=2,
-    shard_size=4,
+    shard_size=8,
 )
