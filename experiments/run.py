@@ -235,9 +235,17 @@ def evaluate(
             f"{missing[0]} is not there ({len(missing)} of {len(paths)} trainings are missing); run "
             f"`sciml train {folder.path}` first."
         )
-    {"rollout": judge.rollouts, "map": judge.maps, "pinn": judge.functions}[study.kind](
-        study, dataset, paths, folder.path, reporter
-    )
+    import torch
+
+    threads = torch.get_num_threads()
+    # One thread: costs then compare as CPU seconds, and small fields gain nothing from more.
+    torch.set_num_threads(1)
+    try:
+        {"rollout": judge.rollouts, "map": judge.maps, "pinn": judge.functions}[study.kind](
+            study, dataset, paths, folder.path, reporter
+        )
+    finally:
+        torch.set_num_threads(threads)
     folder.add_provenance(seconds={"evaluation": round(time.monotonic() - began, 1)})
 
 
