@@ -190,12 +190,16 @@ def _message(error: Exception) -> str | None:
 
 
 def _is_refusal(error: Exception) -> bool:
-    """Whether our own code refused an argument; what other libraries raise is a fault to be traced."""
+    """Whether our own code refused something by a `raise`; any other error is a fault to be traced."""
+    import linecache
+
     trace = error.__traceback__
-    last = None
-    while trace is not None:
-        last, trace = trace, trace.tb_next
-    return last is not None and str(last.tb_frame.f_globals.get("__name__", "")).startswith("sciml")
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    if trace is None or not str(trace.tb_frame.f_globals.get("__name__", "")).startswith("sciml"):
+        return False
+    line = linecache.getline(trace.tb_frame.f_code.co_filename, trace.tb_lineno)
+    return line.strip().startswith("raise")
 
 
 def _wrong(message: str, as_json: bool) -> int:

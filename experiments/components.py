@@ -25,17 +25,16 @@ from typing import Any
 
 from sciml.errors import UserError
 
-# Where a bare class name is looked up, in this order.
+# Where a bare class name is looked up, after the home of the part of a variant that it stands for.
 MODULES = (
     "sciml.models",
     "sciml.objectives",
     "sciml.regularizers",
     "sciml.constraints",
     "sciml.pdes",
-    "sciml.fields",
     "sciml.domains",
-    "sciml.datasets.recipes",
 )
+HOMES = {"network": "sciml.models", "constraint": "sciml.constraints", "objective": "sciml.objectives"}
 
 # Arguments that the data fill in, by the part of a variant and the name they have in constructors.
 FILLED: Mapping[str, tuple[str, ...]] = {
@@ -86,7 +85,7 @@ def split(component: Component, where: str) -> tuple[str, dict[str, Any]]:
     return component["class_path"], dict(arguments)
 
 
-def find_class(class_path: str, where: str) -> type:
+def find_class(class_path: str, where: str, part: str) -> type:
     """The class that a path names; a file's module is loaded once.
 
     Raises:
@@ -107,7 +106,7 @@ def find_class(class_path: str, where: str) -> type:
                 "written as path/to/file.py:ClassName."
             ) from error
     known: list[str] = []
-    for module_name in MODULES:
+    for module_name in dict.fromkeys((HOMES[part], *MODULES)):
         module = importlib.import_module(module_name)
         exported = list(getattr(module, "__all__", ()))
         known += exported
@@ -189,11 +188,11 @@ def plain_message(error: BaseException) -> str:
 
 
 def _checked(
-    component: Component, where: str, filled: Sequence[str]
+    component: Component, where: str, part: str, filled: Sequence[str]
 ) -> tuple[type, dict[str, Any], dict[str, Any]]:
     """Class, its plain arguments and its nested components, all checked."""
     class_path, arguments = split(component, where)
-    cls = find_class(class_path, where)
+    cls = find_class(class_path, where, part)
     accepted = _accepted(cls)
     unknown = [name for name in arguments if name not in accepted]
     if unknown:
@@ -211,40 +210,41 @@ def _checked(
     return cls, {**_plain_arguments(cls, plain, skip, where), **objects}, nested
 
 
-def check(component: Component, where: str, filled: Sequence[str] = ()) -> None:
+def check(component: Component, where: str, part: str) -> None:
     """Check names and types of a component and of those inside it, without making anything.
 
-    Arguments named in `filled` may be left out.
+    `part` is "network", "constraint" or "objective"; what the data fill in there may be left out.
 
     Raises:
         UserError: an unknown class or argument, a wrong type, or a required argument left out.
     """
-    _, _, nested = _checked(component, where, filled)
+    _, _, nested = _checked(component, where, part, FILLED[part])
     for name, value in nested.items():
         items = enumerate(value) if not isinstance(value, Mapping) else [(None, value)]
         for index, item in items:
-            check(item, f"{where}.{name}" + ("" if index is None else f"[{index}]"), filled)
+            check(item, f"{where}.{name}" + ("" if index is None else f"[{index}]"), part)
 
 
-def build(component: Component, where: str, facts: Mapping[str, Any] | None = None) -> Any:
+def build(component: Component, where: str, part: str, facts: Mapping[str, Any] | None = None) -> Any:
     """Make the object that a component describes.
 
     Args:
         component: class name, or mapping with class_path and init_args.
         where: its place in the file, for messages.
+        part: "network", "constraint" or "objective".
         facts: values for arguments that the data fill in, by name; given arguments win.
 
     Raises:
         UserError: the class or an argument is unknown or of a wrong type, or the constructor refuses.
     """
     facts = facts or {}
-    cls, plain, nested = _checked(component, where, tuple(facts))
+    cls, plain, nested = _checked(component, where, part, tuple(facts))
     arguments = dict(plain)
     for name, value in nested.items():
         if isinstance(value, Mapping):
-            arguments[name] = build(value, f"{where}.{name}", facts)
+            arguments[name] = build(value, f"{where}.{name}", part, facts)
         else:
-            arguments[name] = [build(v, f"{where}.{name}[{i}]", facts) for i, v in enumerate(value)]
+            arguments[name] = [build(v, f"{where}.{name}[{i}]", part, facts) for i, v in enumerate(value)]
     for name in _accepted(cls):
         if name in facts and name not in arguments:
             arguments[name] = facts[name]

@@ -375,7 +375,7 @@ def read_study(tree: Mapping[str, Any], where: str) -> Study:
         for part in PARTS:
             value = getattr(variant, part)
             if value is not None:
-                components.check(value, f"variants.{name}.{part}", components.FILLED[part])
+                components.check(value, f"variants.{name}.{part}", part)
     for name in study.references:
         if name not in study.variants:
             raise UserError(

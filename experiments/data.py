@@ -137,7 +137,7 @@ def facts(study: Study, dataset: datasets.Dataset) -> Facts:
     dt = dataset.dt * study.data.stride
     found = Facts(dataset.domain, dataset.fields, dt, stats.mean, std)
     if study.kind == "pinn":
-        true = reference(study, dataset, samples=1)
+        true = reference(study, dataset, steps=study.evaluation.steps, samples=1)
         return replace(
             found, initial=true.data[0, 0].double(), horizon=float(true.times[-1] - true.times[0])
         )
@@ -215,7 +215,9 @@ def reference(
 
 
 def trained_steps(study: Study, dataset: datasets.Dataset) -> int:
-    """Length of the training trajectories in steps of the surrogate."""
+    """Length of what was trained on in steps of the surrogate."""
+    if study.kind == "pinn" and study.evaluation.steps is not None:
+        return study.evaluation.steps
     return max(1, (dataset[study.data.train].frames - 1) // study.data.stride)
 
 

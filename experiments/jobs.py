@@ -16,7 +16,7 @@ from sciml.errors import UserError
 from sciml.experiments import components, data, surrogates
 from sciml.experiments.config import Study, TrainingSettings, as_tree, read_study
 from sciml.experiments.progress import Reporter
-from sciml.experiments.training import fit
+from sciml.experiments.training import fit, whole
 
 Tell = Callable[[int, int, str], None]
 """(updates done, updates in all, remark)"""
@@ -119,9 +119,9 @@ def train(work: Job, tell: Tell | None = None, stop: threading.Event | None = No
         given["pde"] = equation
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(work.seed + 1)
-        objective = components.build(variant.objective, where, given)
+        objective = components.build(variant.objective, where, "objective", given)
     windows = data.windows(study, dataset, getattr(objective, "horizon", 1))
-    total = settings.updates
+    total = whole(settings, len(windows))  # type: ignore[arg-type]
     units = (facts.mean, facts.std) if variant.normalized and study.kind == "rollout" else None
     outcome = fit(
         surrogate,
@@ -143,7 +143,9 @@ def train_here(jobs: Sequence[Job], reporter: Reporter) -> dict[str, dict[str, A
     results = {}
     for work in jobs:
         with reporter.task(f"train {work.name}", _updates(work)) as task:
-            results[work.name] = train(work, lambda done, total, note, task=task: task.update(done, note))
+            results[work.name] = train(
+                work, lambda done, total, note, task=task: task.update(done, note, total)
+            )
     return results
 
 
@@ -156,10 +158,12 @@ def train_in_processes(jobs: Sequence[Job], workers: int, reporter: Reporter) ->
     queue = context.SimpleQueue()
     updates: dict[str, int] = {}
     results: dict[str, dict[str, Any]] = {}
-    total = sum(_updates(work) for work in jobs)
+    totals = {work.name: _updates(work) for work in jobs}
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_remember, initargs=(queue,))
     try:
-        with reporter.task(f"train {len(jobs)} surrogates on {workers} processes", total) as task:
+        with reporter.task(
+            f"train {len(jobs)} surrogates on {workers} processes", sum(totals.values())
+        ) as task:
             waiting: set[Future[Any]] = set()
             names: dict[Future[Any], str] = {}
             for work in jobs:
@@ -169,12 +173,12 @@ def train_in_processes(jobs: Sequence[Job], workers: int, reporter: Reporter) ->
             while waiting:
                 done, waiting = wait(waiting, timeout=0.5, return_when=FIRST_COMPLETED)
                 while not queue.empty():
-                    name, count, note = queue.get()
-                    updates[name] = count
-                    task.update(sum(updates.values()), f"{name}: {note}")
+                    name, count, own, note = queue.get()
+                    updates[name], totals[name] = count, own
+                    task.update(sum(updates.values()), f"{name}: {note}", sum(totals.values()))
                 for future in done:
                     results[names[future]] = future.result()
-            task.update(total)
+            task.update(sum(totals.values()))
     except BaseException:
         pool.shutdown(wait=True, cancel_futures=True)
         raise
@@ -191,7 +195,7 @@ def _remember(queue: Any) -> None:
 
 
 def _train_and_tell(work: Job) -> dict[str, Any]:
-    return train(work, lambda done, total, note: _queue.put((work.name, done, note)))
+    return train(work, lambda done, total, note: _queue.put((work.name, done, total, note)))
 
 
 def train_on_cluster(jobs: Sequence[Job], address: str, reporter: Reporter) -> dict[str, dict[str, Any]]:
@@ -220,6 +224,5 @@ def train_on_cluster(jobs: Sequence[Job], address: str, reporter: Reporter) -> d
 
 
 def _updates(work: Job) -> int:
-    """Updates that a job does in all, roughly where passes over the data are what is set."""
-    settings = read_study(work.tree, work.name).settings(work.variant)
-    return settings.updates if settings.epochs is None else settings.epochs
+    """Updates that a job is expected to do, until it says how many they are."""
+    return read_study(work.tree, work.name).settings(work.variant).updates

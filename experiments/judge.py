@@ -46,6 +46,13 @@ def functions(study: Study, dataset: datasets.Dataset, paths: Paths, out: Path, 
     contestants = []
     for (variant, seed), path in paths.items():
         network = surrogates.load_surrogate(path)
+        horizon = surrogates.Facts.from_plain(surrogates.read_header(path)["facts"]).horizon
+        asked = float(true.times[-1] - true.times[0])
+        if asked > horizon * (1 + 1e-9):
+            raise UserError(
+                f"{path} covers times up to {horizon:g}, and evaluation.steps asks for {asked:g}. Ask for fewer steps, "
+                "or train it anew in another folder."
+            )
         count = surrogates.parameter_count(network)
         contestants.append(_function_contestant(variant, network, true, seed=seed, parameters=count))
     _compete(study, dataset, true, contestants, [], out, reporter)
@@ -65,7 +72,7 @@ def _function_contestant(
 
     def states(u0: Tensor, steps: int) -> Iterator[Tensor]:
         for k in range(1, steps + 1):
-            yield at(times[k]).to(u0.dtype)
+            yield at(times[k]).to(u0.dtype).expand_as(u0)  # all of u0 is the one initial state
 
     return evaluate.Contestant(
         name, "surrogate", states, lambda u: at(times[1]), seed=seed, parameters=parameters

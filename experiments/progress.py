@@ -12,12 +12,12 @@ from typing import Protocol
 class Task(Protocol):
     """One piece of work under way."""
 
-    def update(self, done: int, note: str = "") -> None:
-        """`done` units are finished; `note` is a short remark such as the loss."""
+    def update(self, done: int, note: str = "", total: int | None = None) -> None:
+        """`done` units are finished; `note` is a short remark such as the loss; `total` corrects the sum."""
 
 
 class _Quiet:
-    def update(self, done: int, note: str = "") -> None:
+    def update(self, done: int, note: str = "", total: int | None = None) -> None:
         pass
 
 
@@ -30,8 +30,8 @@ class _Lines:
         self.done, self.note = 0, ""
         print(f"{title}: {total} to do", file=sys.stderr, flush=True)
 
-    def update(self, done: int, note: str = "") -> None:
-        self.done, self.note = done, note or self.note
+    def update(self, done: int, note: str = "", total: int | None = None) -> None:
+        self.done, self.note, self.total = done, note or self.note, total or self.total
         if time.monotonic() - self.last >= self.every:
             self.last = time.monotonic()
             print(f"{self.title}: {done}/{self.total} {self.note}".rstrip(), file=sys.stderr, flush=True)
@@ -88,8 +88,8 @@ def _bar(title: str, total: int) -> Iterator[Task]:
         task = progress.add_task(title, total=total, note="")
 
         class Bar:
-            def update(self, done: int, note: str = "") -> None:
-                progress.update(task, completed=done)
+            def update(self, done: int, note: str = "", total: int | None = None) -> None:
+                progress.update(task, completed=done, total=total)
                 if note:
                     progress.update(task, note=note)
 

@@ -165,7 +165,7 @@ def build(variant: Variant, facts: Facts, *, seed: int, name: str = "variant") -
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         f: nn.Module = components.build(
-            variant.network, f"variants.{name}.network", facts.arguments("network")
+            variant.network, f"variants.{name}.network", "network", facts.arguments("network")
         )
     if not isinstance(f, nn.Module):
         raise UserError(f"variants.{name}.network is a {type(f).__name__}; expected a torch module.")
@@ -188,7 +188,10 @@ def build(variant: Variant, facts: Facts, *, seed: int, name: str = "variant") -
         f = wrappers.Constrained(
             f,
             components.build(
-                variant.constraint, f"variants.{name}.constraint", facts.arguments("constraint")
+                variant.constraint,
+                f"variants.{name}.constraint",
+                "constraint",
+                facts.arguments("constraint"),
             ),
         )
     if variant.hold:

@@ -243,7 +243,7 @@ class _Keeper(lightning.Callback):
         if s.ema is not None:
             session.average(module.step, s.ema)
         due = session.done % s.checkpoint_every == 0
-        if session.done % s.log_every == 0 or due or session.stop.is_set():
+        if session.done % s.log_every == 0 or due or module.polishing or session.stop.is_set():
             loss = float(module.loss)
             if not math.isfinite(loss):
                 raise UserError(
@@ -396,12 +396,9 @@ def total_updates(settings: TrainingSettings, windows: int) -> int:
     return settings.epochs * max(1, windows // min(settings.batch_size, max(1, windows)))
 
 
-def is_finished(path: Path) -> bool:
-    """Whether a checkpoint exists and its training was complete."""
-    if not path.is_file():
-        return False
-    content = read_header(path)
-    return content["updates"] >= content["total"]
+def whole(settings: TrainingSettings, windows: int) -> int:
+    """Updates of both phases together."""
+    return total_updates(settings, windows) + math.ceil(settings.polish / POLISH_ITERATIONS)
 
 
 def fit(

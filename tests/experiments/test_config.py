@@ -138,10 +138,10 @@ def test_what_the_data_know_is_filled_in_unless_given():
 
     sys.modules["sciml_test_net"] = components_module
     given = facts().arguments("network")
-    made = components.build("sciml_test_net.Net", "here", given)
+    made = components.build("sciml_test_net.Net", "here", "network", given)
     assert made.seen == (2, 1, Grid((16,), (2.0,)), 2)
     spec = {"class_path": "sciml_test_net.Net", "init_args": {"out_channels": 5}}
-    assert components.build(spec, "here", given).seen[3] == 5
+    assert components.build(spec, "here", "network", given).seen[3] == 5
 
 
 def test_nested_components_are_built_and_refusals_name_their_place():
@@ -152,11 +152,11 @@ def test_nested_components_are_built_and_refusals_name_their_place():
             "regularizer": {"class_path": "JAWS", "init_args": {"width": 4}},
         },
     }
-    made = components.build(spec, "here", facts().arguments("objective"))
+    made = components.build(spec, "here", "objective", facts().arguments("objective"))
     assert made.horizon == 4 and made.regularizer.channels == 2
     spec["init_args"]["objective"]["init_args"]["steps"] = -1
     with pytest.raises(UserError, match=r"here\.objective: .*steps"):
-        components.build(spec, "here", facts().arguments("objective"))
+        components.build(spec, "here", "objective", facts().arguments("objective"))
 
 
 def test_weights_come_from_the_seed_alone_and_a_checkpoint_brings_everything_back(tmp_path):
