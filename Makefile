@@ -36,18 +36,21 @@ lint: $(READY)  ## ruff: rules and format
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-# Type checkers and import contracts do not read package-dir, so they see an unpacked wheel.
-typecheck: $(READY)  ## mypy and the import contracts
-	rm -rf build/typed build/lib
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --target build/typed .
+# Type checkers, import contracts and the manual's reference do not read package-dir: they see an unpacked wheel.
+.PHONY: unpacked
+unpacked: $(READY)
+	@rm -rf build/typed build/lib build/bdist.*
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --target build/typed .
+
+typecheck: unpacked  ## mypy and the import contracts
 	cd build/typed && ../../$(BIN)/mypy --config-file ../../pyproject.toml -p sciml
 	cd build/typed && ../../$(BIN)/lint-imports --config ../../pyproject.toml
 
 bench: $(READY)  ## speed beside peers, as ratios in one run
 	$(BIN)/python -m sciml.experiments.benchmarks
 
-docs: $(READY)  ## the manual, strictly built into site/
-	$(BIN)/mkdocs build --strict --quiet
+docs: unpacked  ## the manual, strictly built into site/
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 examples: $(READY)  ## run the examples, each of which ends with an assertion
 	set -e; for file in docs/examples/*.py; do echo $$file; $(BIN)/python $$file; done
