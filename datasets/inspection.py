@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -288,7 +288,7 @@ def _field(f: dict[str, Any]) -> str:
     return f"{f['name']} [{f['unit']}] ({kind})"
 
 
-def _certificate(certificate: dict[str, Any]) -> list[str]:
+def _certificate(certificate: Mapping[str, Any]) -> list[str]:
     """The certificate in a few lines and a table."""
     lines = [
         f"{certificate['samples']} samples of {certificate['split']!r} solved again with "

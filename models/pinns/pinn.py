@@ -97,7 +97,7 @@ class PINN(nn.Module):
             )
         self._function = activation_function(activation)
         self._initial: Callable[[Tensor], Tensor]
-        if callable(initial):
+        if not isinstance(initial, (Tensor, Sequence)):
             self._initial = initial
         else:
             if not all(self.periodic):
