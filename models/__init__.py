@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         NormalizedMap,
         Residual,
         Surrogate,
+        WithCoordinates,
     )
 
 MODELS = ("FNO", "UNet", "ConvNet", "MeshGraphNet", "PINN")
@@ -40,6 +41,7 @@ _HOMES = {
     "NormalizedMap": "wrappers",
     "Residual": "wrappers",
     "Surrogate": "wrappers",
+    "WithCoordinates": "wrappers",
 }
 
 __all__ = [
@@ -56,6 +58,7 @@ __all__ = [
     "Residual",
     "Surrogate",
     "UNet",
+    "WithCoordinates",
 ]
 
 

@@ -74,6 +74,37 @@ class Residual(nn.Module):
         return u + self.f(u)
 
 
+class WithCoordinates(nn.Module):
+    """f([u, x]): the points' coordinates as D further channels, for equations that differ from place to place.
+
+    A map that knows only the state and distances between points cannot tell where a flow that carries
+    it is fast or slow. The coordinates are centred and scaled by their spread, one scale for all axes.
+
+    Args:
+        f: map (B, C + D, *points) -> (B, C, *points).
+        domain: where the points lie.
+
+    Raises:
+        TypeError: the domain is a cloud, whose points move.
+    """
+
+    def __init__(self, f: Map, domain: Domain) -> None:
+        super().__init__()
+        if isinstance(domain, Cloud):
+            raise TypeError("WithCoordinates got a Cloud; expected a Grid or a Mesh, whose points stay.")
+        self.f = f
+        self.domain = domain
+        x = domain.coordinates()
+        flat = x.flatten(1)
+        x = x - flat.mean(dim=1).reshape(-1, *[1] * (x.ndim - 1))
+        self.register_buffer("x", x / x.square().mean().sqrt(), persistent=False)
+        self.x: Tensor
+
+    def forward(self, u: Tensor) -> Tensor:
+        x = self.x.to(dtype=u.dtype, device=u.device)
+        return self.f(torch.cat([u, x.expand(len(u), *x.shape)], dim=1))
+
+
 class Normalized(nn.Module):
     """std * f((u - mean) / std) + mean: a map between normalised states, seen from physical units.
 
