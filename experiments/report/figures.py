@@ -55,7 +55,7 @@ def _quantiles(group: Sequence[Scores], metric: str) -> tuple[np.ndarray, np.nda
 
 def error_against_lead_time(evaluation: Evaluation, metric: str = "nrmse") -> Figure:
     """Error of every contestant over lead time, with quartile bands and the data's own error as a floor."""
-    figure, axis = plt.subplots(figsize=(8.4, 4.8), layout="constrained")
+    figure, axis = plt.subplots(figsize=(9.8, 4.6), layout="constrained")
     lead = np.arange(1, evaluation.steps + 1) * evaluation.dt
     style = styles(evaluation)
     for name, group in evaluation.groups().items():
@@ -89,7 +89,7 @@ def error_against_lead_time(evaluation: Evaluation, metric: str = "nrmse") -> Fi
     axis.set_xscale("log")
     axis.set(xlabel="lead time", ylabel=METRIC_LABELS.get(metric, metric))
     axis.grid(alpha=0.25, which="both", lw=0.4)
-    axis.legend(fontsize=8, ncols=2, framealpha=0.9)
+    figure.legend(loc="outside right upper", fontsize=8)
     return figure
 
 
@@ -119,12 +119,14 @@ def spectra(evaluation: Evaluation) -> Figure | None:
     figure, axes = plt.subplots(
         1,
         len(leads),
-        figsize=(3.4 * len(leads) + 0.6, 3.6),
+        figsize=(3.0 * len(leads) + 1.8, 3.6),
         sharey=True,
         layout="constrained",
         squeeze=False,
     )
     style = styles(evaluation)
+    top = max(evaluation.reference_spectra[lead][1:].max() for lead in leads)
+    axes[0][0].set_ylim(top * 1e-14, top * 10)
     for axis, lead in zip(axes[0], leads, strict=True):
         truth = evaluation.reference_spectra[lead]
         k = np.arange(len(truth))
@@ -135,12 +137,10 @@ def spectra(evaluation: Evaluation) -> Figure | None:
                 axis.loglog(
                     k[1:], np.maximum(np.median(found, axis=0)[1:], 1e-30), label=name, **style[name]
                 )
-        floor = max(truth[1:].max() * 1e-14, truth[1:].min() * 1e-2)
-        axis.set_ylim(floor, truth[1:].max() * 10)
         axis.set(title=f"t = {lead * evaluation.dt:.3g} (step {lead})", xlabel="wavenumber")
         axis.grid(alpha=0.25, which="both", lw=0.4)
     axes[0][0].set_ylabel("energy")
-    axes[0][0].legend(fontsize=7)
+    figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside right upper", fontsize=7)
     return figure
 
 
@@ -152,7 +152,7 @@ def invariants(evaluation: Evaluation) -> Figure | None:
     figure, axes = plt.subplots(
         len(names),
         1,
-        figsize=(8.4, 0.8 + 2.4 * len(names)),
+        figsize=(9.8, 0.8 + 2.6 * len(names)),
         sharex=True,
         layout="constrained",
         squeeze=False,
@@ -180,7 +180,7 @@ def invariants(evaluation: Evaluation) -> Figure | None:
         axis.grid(alpha=0.25, which="both", lw=0.4)
     axes[0, 0].set_title("relative drift of what the equation conserves (median over samples)", fontsize=10)
     axes[-1, 0].set_xlabel("lead time")
-    axes[0, 0].legend(fontsize=8, ncols=2)
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside right upper", fontsize=8)
     return figure
 
 
@@ -189,37 +189,34 @@ def costs(evaluation: Evaluation) -> Figure | None:
     points = [(n, g) for n, g in evaluation.groups().items() if g[0].cost > 0 and g[0].kind != "baseline"]
     if not points:
         return None
-    figure, axes = plt.subplots(1, 2, figsize=(9.6, 4.2), sharey=True, layout="constrained")
+    figure, axes = plt.subplots(1, 2, figsize=(11.0, 4.4), sharey=True, layout="constrained")
     style = styles(evaluation)
-    for axis, lead in zip(
-        axes, (min(evaluation.trained_steps, evaluation.steps), evaluation.steps), strict=True
-    ):
+    leads = (min(evaluation.trained_steps, evaluation.steps), evaluation.steps)
+    for axis, lead in zip(axes, leads, strict=True):
         for name, group in points:
             cost = 1e3 * float(np.median([s.cost for s in group]))
             error = float(np.median([s.median("nrmse")[lead - 1] for s in group]))
             gone = not np.isfinite(error)
-            marker = {"surrogate": "o", "solver": "s", "baseline": "x"}[group[0].kind]
-            shown = axis.scatter(
+            trained = group[0].kind == "surrogate"
+            height = 10.0 if gone else max(error, 1e-14)
+            axis.scatter(
                 cost,
-                10.0 if gone else max(error, 1e-14),
-                s=60 if group[0].kind == "surrogate" else 28,
-                marker="x" if gone else marker,
+                height,
+                s=70 if trained else 34,
+                marker="x" if gone else "o" if trained else "s",
                 color=style[name]["color"],
+                label=name + (" (blew up)" if gone else ""),
                 zorder=3,
             )
-            del shown
-            axis.annotate(
-                name + (" (blew up)" if gone else ""),
-                (cost, 10.0 if gone else max(error, 1e-14)),
-                xytext=(5, 3),
-                textcoords="offset points",
-                fontsize=7,
-            )
+            if not trained:
+                text = {"xytext": (0, 6), "textcoords": "offset points", "fontsize": 6, "rotation": 35}
+                axis.annotate(name.removeprefix("solver "), (cost, height), color="#555555", **text)
         axis.set(xscale="log", yscale="log", xlabel="CPU milliseconds per step and trajectory")
         axis.set_title(f"lead time {lead * evaluation.dt:.3g} (step {lead})", fontsize=10)
         axis.grid(alpha=0.25, which="both", lw=0.4)
         axis.margins(0.18)
     axes[0].set_ylabel("median nRMSE")
+    figure.legend(*axes[1].get_legend_handles_labels(), loc="outside right upper", fontsize=8)
     return figure
 
 
