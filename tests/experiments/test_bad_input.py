@@ -179,15 +179,43 @@ def test_ctrl_c_leaves_a_whole_checkpoint_and_the_same_command_goes_on(smoke, tm
     assert not list(tmp_path.rglob("*.part"))
 
 
-def test_a_full_disk_is_told_and_leaves_nothing_half_written(tmp_path):
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["run", "smoke", "--workers", "1"],
+        ["generate", "advection", "--out", "data/new", "--samples", "train=1,valid=0,test=1"],
+        ["evaluate", "runs/smoke"],
+        ["report", "runs/smoke"],
+        ["study", "smoke", "--workers", "1"],
+        ["verify", "Heat"],
+        ["inspect", "data/advection", "--plot"],
+        ["check", "data/advection"],
+        ["convert", "data/advection", "data/other", "--to", "pdebench"],
+    ],
+    ids=lambda words: words[0],
+)
+def test_ctrl_c_in_any_command_is_told_and_changes_nothing(words, copy, capsys, monkeypatch):
+    def interrupted(self, title, total):
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr("sciml.experiments.progress.Reporter.task", interrupted)
+    before = {p: p.stat().st_mtime_ns for p in copy.rglob("*") if p.is_file()}
+    assert "interrupted; nothing half-written" in refusal(capsys, *words)
+    after = {p: p.stat().st_mtime_ns for p in copy.rglob("*") if p.is_file()}
+    rewritten = {p.name for p in after if after[p] != before.get(p)}
+    # A run writes its configuration again before it goes on; everything else is as it was.
+    assert rewritten <= {"config.yaml", "provenance.json"}
+
+
+def test_a_full_disk_is_told_and_leaves_nothing_half_written(tmp_path, smoke, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     small = tmp_path / "small"
     small.mkdir()
     mount = shutil.which("mount")
     done = None
     if mount is not None:
-        done = subprocess.run(
-            [mount, "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(small)], capture_output=True
-        )
+        words = [mount, "-t", "tmpfs", "-o", "size=28k", "tmpfs", str(small)]
+        done = subprocess.run(words, capture_output=True)
     if done is None or done.returncode != 0:
         pytest.skip("a small tmpfs cannot be mounted here (it takes the rights of root)")
     try:
@@ -198,5 +226,20 @@ def test_a_full_disk_is_told_and_leaves_nothing_half_written(tmp_path):
         assert not list(small.iterdir())
         save_tensors(small / "fits.pt", {"weights": torch.zeros(8)})
         assert torch.equal(load_tensors(small / "fits.pt")["weights"], torch.zeros(8))
+        words = (
+            "train",
+            "smoke",
+            "--workers",
+            "1",
+            "--data-root",
+            str(smoke / "data"),
+            "--out",
+            "small/run",
+        )
+        assert "the disk is full" in refusal(capsys, *words)
+        left = {p.name for p in small.rglob("*") if p.is_file()}
+        assert left <= {"fits.pt", "config.yaml", "provenance.json", "seed-0.pt"}
+        checkpoint = small / "run/checkpoints/conv/seed-0.pt"
+        assert not checkpoint.exists() or load_tensors(checkpoint)["updates"] < 20
     finally:
         subprocess.run(["umount", str(small)], check=True)

@@ -164,3 +164,21 @@ class Forgetful(nn.Module):
 def test_refusals_say_what_was_expected(make, error, message):
     with pytest.raises(error, match=message):
         make()
+
+
+def test_coordinates_are_further_channels_centred_and_of_unit_size():
+    from sciml import Cloud, Grid
+    from sciml.models.wrappers import WithCoordinates
+
+    seen = []
+    wrapped = WithCoordinates(lambda u: (seen.append(u), u[:, :1])[1], Grid((8, 4), (2.0, 3.0)))
+    u = torch.zeros(3, 1, 8, 4)
+    assert torch.equal(wrapped(u), u)
+    x = seen[0][:, 1:].double()
+    assert x.shape == (3, 2, 8, 4)
+    assert x.mean(dim=(2, 3)).abs().max() < 1e-7 and x.square().mean() == pytest.approx(1.0, abs=1e-6)
+    # One scale for both axes: the spacings keep their ratio, 0.25 to 0.75.
+    ratio = (x[0, 0, 1, 0] - x[0, 0, 0, 0]) / (x[0, 1, 0, 1] - x[0, 1, 0, 0])
+    assert ratio == pytest.approx(1 / 3, abs=1e-5)
+    with pytest.raises(TypeError, match="whose points stay"):
+        WithCoordinates(lambda u: u, Cloud(((0.0, 1.0),)))
