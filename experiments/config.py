@@ -366,9 +366,10 @@ def read_study(tree: Mapping[str, Any], where: str) -> Study:
                 variant = {**variant, **names}
             plain["variants"][name] = variant
     study: Study = _typed(Study, {"title": tree["name"], **plain}, where)
-    variants = {
-        n: replace(v, **{k: dict(p) for k, p in taken[n].items()}) for n, v in study.variants.items()
-    }
+    variants = {}
+    for name, variant in study.variants.items():
+        parts: dict[str, Any] = {part: dict(value) for part, value in taken.get(name, {}).items()}
+        variants[name] = replace(variant, **parts)
     study = replace(study, variants=variants)
     for name, variant in study.variants.items():
         study.settings(name)

@@ -118,7 +118,8 @@ def facts(study: Study, dataset: datasets.Dataset) -> Facts:
     stats = dataset.stats
     std = _scale(stats.std)
     if study.kind == "map":
-        if not dataset.static or stats.inputs is None:
+        first = dataset.first
+        if not isinstance(first, datasets.Pairs) or stats.inputs is None:
             raise UserError(
                 f"{dataset.path} holds trajectories; a study of kind map needs pairs of input and target fields."
             )
@@ -128,7 +129,7 @@ def facts(study: Study, dataset: datasets.Dataset) -> Facts:
             0.0,
             stats.mean,
             std,
-            dataset.first.input_fields,
+            first.input_fields,
             stats.inputs.mean,
             _scale(stats.inputs.std),
         )

@@ -15,7 +15,7 @@ import torch
 from sciml.errors import UserError
 from sciml.experiments import components, data, surrogates
 from sciml.experiments.config import Study, TrainingSettings, as_tree, read_study
-from sciml.experiments.progress import Reporter
+from sciml.experiments.progress import Reporter, Task
 from sciml.experiments.training import fit, whole
 
 Tell = Callable[[int, int, str], None]
@@ -138,14 +138,16 @@ def train(work: Job, tell: Tell | None = None, stop: threading.Event | None = No
     return {"updates": outcome.updates, "loss": outcome.loss, "seconds": outcome.seconds}
 
 
+def _told(task: Task) -> Callable[[int, int, str], None]:
+    return lambda done, total, note: task.update(done, note, total)
+
+
 def train_here(jobs: Sequence[Job], reporter: Reporter) -> dict[str, dict[str, Any]]:
     """Do jobs one after another in this process."""
     results = {}
     for work in jobs:
         with reporter.task(f"train {work.name}", _updates(work)) as task:
-            results[work.name] = train(
-                work, lambda done, total, note, task=task: task.update(done, note, total)
-            )
+            results[work.name] = train(work, _told(task))
     return results
 
 

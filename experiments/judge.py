@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import sciml.datasets as datasets
-from sciml.domains import Domain, Grid, Mesh
+from sciml.domains import Cloud, Domain, Grid, Mesh
 from sciml.errors import UserError
 from sciml.experiments import baselines, data, evaluate, evaluate_map, surrogates
 from sciml.experiments.config import Study
@@ -63,6 +63,10 @@ def _function_contestant(
 ) -> evaluate.Contestant:
     """A function u(x, t) as a contestant: its states are its values on the data's points at their times."""
     kept = next(network.parameters())
+    if isinstance(true.domain, Cloud):
+        raise UserError(
+            "a function of place and time is judged on the points of a grid or a mesh; got particles."
+        )
     x = true.domain.coordinates(dtype=kept.dtype).unsqueeze(0)
     times = (true.times - true.times[0]).to(kept.dtype)
 
@@ -168,8 +172,8 @@ def maps(study: Study, dataset: datasets.Dataset, paths: Paths, out: Path, repor
         UserError: a checkpoint is of other fields, or a test set is missing.
     """
     splits = {study.data.test: dataset[study.data.test]} if study.data.test in dataset else {}
-    for label, path in study.data.tests.items():
-        place = data.expanded(path, study.data.hint)
+    for label, written in study.data.tests.items():
+        place = data.expanded(written, study.data.hint)
         further = datasets.open(place)
         splits[label] = further.first
     if not splits:

@@ -172,6 +172,7 @@ def build(variant: Variant, facts: Facts, *, seed: int, name: str = "variant") -
     if facts.initial is not None:
         return f
     if facts.inputs:
+        assert facts.input_mean is not None and facts.input_std is not None  # they come with the inputs
         if variant.constraint is not None or variant.hold:
             raise UserError(
                 f"variants.{name}: constraint and hold act on a state that is stepped forward; leave them out "

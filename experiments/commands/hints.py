@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -24,7 +24,8 @@ def read(arguments: Namespace) -> Hints:
     from sciml.datasets import Hints
 
     given = arguments.get("hints")
-    values = {
+    values: dict[str, Any] = {
         name: value for name, value in (given.as_dict() if given else {}).items() if value is not None
     }
-    return Hints(**{n: tuple(v) if isinstance(v, list) else v for n, v in values.items()})
+    typed: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in values.items()}
+    return Hints(**typed)
