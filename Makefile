@@ -26,11 +26,12 @@ install: $(READY)  ## make .venv from requirements.lock
 demo: $(READY)  ## the main job end to end: data, training, rollouts, report
 	$(BIN)/sciml run burgers
 
+# The tests' fields are small: more threads would only wait for each other.
 test: $(READY)  ## all tests but the slow ones
-	$(BIN)/python -m pytest -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -q --durations=10
 
 test-slow: $(READY)  ## the tests that take minutes
-	$(BIN)/python -m pytest -m slow
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow
 
 lint: $(READY)  ## ruff: rules and format
 	$(BIN)/ruff check .
