@@ -378,7 +378,7 @@ def _painter(domain: Domain) -> tuple[Callable[..., Any], float]:
     return image, lengths[1] / lengths[0]
 
 
-def jacobians(evaluation: Evaluation) -> Figure | None:
+def jacobians(evaluation: Evaluation, domain: Domain) -> Figure | None:
     """Norms of the one-step Jacobian along the true trajectory, surrogates beside the reference solver."""
     if not evaluation.jacobians:
         return None
@@ -398,8 +398,14 @@ def jacobians(evaluation: Evaluation) -> Figure | None:
     for name, entry in evaluation.jacobians.items():
         line = style.get(name, {"color": "black", "lw": 3.0, "alpha": 0.35})
         where = entry["row_energy"]
-        axes[2].plot(np.linspace(0, 1, len(where), endpoint=False), where, label=name, **line)
-    axes[2].set(xlabel="position (fraction of the first axis)", yscale="log")
+        if isinstance(domain, Mesh):
+            axes[2].scatter(
+                domain.points[:, 0].numpy(), where, s=3, color=line["color"], alpha=0.6, label=name
+            )
+        else:
+            along = np.linspace(0, domain.lengths[0], len(where), endpoint=False)
+            axes[2].plot(along, where, label=name, **line)
+    axes[2].set(xlabel="x", yscale="log")
     axes[2].set_title("where the step is sensitive (row energy, last state shown)", fontsize=9)
     axes[2].grid(alpha=0.25, lw=0.4)
     return figure

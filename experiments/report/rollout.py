@@ -83,7 +83,7 @@ def pictures(evaluation: Evaluation, domain: Domain) -> list[tuple[str, Figure, 
         ),
         (
             "jacobians.png",
-            figures.jacobians(evaluation),
+            figures.jacobians(evaluation, domain),
             "One-step Jacobian along the true trajectory, of each surrogate and of the solver it imitates.",
         ),
         (
