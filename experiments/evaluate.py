@@ -304,12 +304,12 @@ def verdicts(evaluation: Evaluation) -> list[Verdict]:
     """For each surrogate, the cheapest classical solver that is at least as exact, at two lead times.
 
     The lead times are the training horizon and the end of the rollout; errors are medians over samples (and over
-    seeds for the surrogate), costs are those measured in this process.
+    seeds for the surrogate), costs are those measured in this process. Without a classical contestant, no verdict.
     """
     found = []
     solvers = [s for s in evaluation.scores if s.kind == "solver"]
     for name, group in evaluation.groups().items():
-        if group[0].kind != "surrogate":
+        if group[0].kind != "surrogate" or not solvers:
             continue
         cost = float(np.median([s.cost for s in group]))
         for lead in sorted({min(evaluation.trained_steps, evaluation.steps), evaluation.steps}):

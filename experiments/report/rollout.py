@@ -139,7 +139,9 @@ def write_rollout_report(
     for verdict in numbers["verdicts"]:
         page.verdict(*verdict_sentence(verdict, evaluation.dt))
     if not numbers["verdicts"]:
-        page.text("No surrogate took part; the table compares classical steps only.")
+        page.text(
+            "No verdict: it takes a surrogate and a classical solver, and one of them did not take part."
+        )
     page.heading("What was run")
     facts = {
         "trajectories": str(numbers["samples"]),
