@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ from sciml.errors import UserError
 from sciml.extras import require
 from sciml.pdes.base import Elliptic
 from sciml.resample import resample
+from sciml.solvers.lanes import available
 from sciml.step import iterate
 from sciml.trajectory import Field, Trajectory, channel_names, first_non_finite
 
@@ -251,16 +253,17 @@ def _make_shard(recipe: Recipe, out: Path, split: str, number: int, samples: int
 
 
 def versions() -> dict[str, str]:
-    """Versions of what the numbers come from."""
+    """Versions of what the numbers come from; numba's where compiled loops make them."""
     from sciml import __version__
 
-    return {
+    found = {
         "sciml": __version__,
         "torch": torch.__version__,
         "numpy": np.__version__,
         "h5py": h5py.__version__,
         "python": platform.python_version(),
     }
+    return found | ({"numba": version("numba")} if available() else {})
 
 
 def shard_name(split: str, number: int) -> str:

@@ -21,7 +21,17 @@ from sciml.experiments.config import EvaluationSettings, Study, as_tree, read_st
 from sciml.experiments.files import write_json, write_text
 from sciml.experiments.progress import Reporter
 
-PACKAGES = ("sciml", "torch", "lightning", "numpy", "scipy", "h5py", "neuraloperator", "torch-geometric")
+PACKAGES = (
+    "sciml",
+    "torch",
+    "lightning",
+    "numpy",
+    "scipy",
+    "h5py",
+    "neuraloperator",
+    "torch-geometric",
+    "numba",
+)
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -11,9 +12,13 @@ from torch.autograd import forward_ad
 
 from sciml.calculus import Spectral, Symbol
 from sciml.domains import Domain, Grid
+from sciml.extras import require
 from sciml.pdes.base import SemiLinear
+from sciml.solvers.lanes import available
 from sciml.solvers.spectral_packed import Packed, packed_form
 from sciml.solvers.time.etdrk import Etdrk, etdrk
+
+Form = Literal["auto", "lanes", "packed", "generic"]
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,7 @@ class PseudoSpectral:
         substeps: ETDRK steps inside one call, taken without leaving Fourier space.
         order: order in time, 1 to 4.
         linear: whether the nonlinear term is zero, so that the step is exact for any dt.
+        form: how steps without derivatives are computed: "lanes", "packed" or "generic".
         packed: the fast form of the nonlinear term, or None where there is none.
         method: the scheme in words.
     """
@@ -46,7 +52,7 @@ class PseudoSpectral:
         order: int,
         substeps: int,
         degree: int,
-        packed: bool,
+        form: Form,
     ) -> None:
         self.pde, self.grid, self.dt = pde, grid, float(dt)
         self.domain: Domain = grid
@@ -75,8 +81,16 @@ class PseudoSpectral:
         for dtype in (torch.float64, torch.float32):
             self._cache[dtype, torch.device("cpu")] = self._cast(exact, dtype, torch.device("cpu"))
         alike = symbol.ndim == grid.dimension + 2 and symbol.shape[0] == 1
-        if packed and not self.linear and degree == 2 and alike and not symbol.is_complex():
-            self.packed = packed_form(pde, self._spectral, symbol[0], exact, self._h, self.substeps)
+        if form != "generic" and not self.linear and degree == 2 and alike and not symbol.is_complex():
+            lanes = form != "packed" and available()
+            self.packed = packed_form(pde, self._spectral, symbol[0], exact, self._h, self.substeps, lanes)
+
+    @property
+    def form(self) -> Form:
+        """How steps without derivatives are computed on the CPU."""
+        if self.packed is None:
+            return "generic"
+        return "packed" if self.packed.lanes(torch.float64) is None else "lanes"
 
     def __repr__(self) -> str:
         return (
@@ -202,7 +216,7 @@ def pseudo_spectral(
     order: int = 4,
     substeps: int = 1,
     degree: int = 2,
-    packed: bool = True,
+    form: Form = "auto",
 ) -> PseudoSpectral:
     """A Step that solves u_t = L u + N(u) on a grid of nodes that is periodic along every axis, 1D to 3D.
 
@@ -214,7 +228,8 @@ def pseudo_spectral(
 
     Differentiable in the state and in parameters that are tensors, in reverse and forward mode. Where no
     derivative is asked for, equations with a fast form (`spectral_packed`) use it: two real samples travel
-    as one complex field. The two forms agree to rounding.
+    as one complex field, in compiled loops (`lanes`) where numba is installed, on the CPU, in 1D and 2D and
+    for sizes with no other factors than 2, 3 and 5. All forms agree to rounding.
 
     Computes in the precision of the state; the coefficients are made in float64 and cast.
 
@@ -226,10 +241,12 @@ def pseudo_spectral(
         substeps: equal ETDRK steps per Step. Stable for about h max|u| sum_d 1/dx_d <= 1 at order 4;
             `build` chooses. A linear equation is solved exactly in one.
         degree: number of factors of the products in N.
-        packed: whether the fast form may be used.
+        form: "auto" takes the fastest form there is; the others insist on theirs, for comparisons.
 
     Raises:
-        ValueError: an argument is out of range, the grid does not fit, or L couples channels.
+        ValueError: an argument is out of range, the grid does not fit, L couples channels, or the equation
+            or grid has not the form asked for.
+        ModuleNotFoundError: the form "lanes" without numba, naming the extra.
 
     Cox and Matthews (2002); Kassam and Trefethen (2005); Orszag (1971) for the 2/3 rule.
     """
@@ -246,4 +263,14 @@ def pseudo_spectral(
         )
     if grid.centering != "node":
         raise ValueError("pseudo_spectral got a grid of cells; make it with Grid(..., centering='node').")
-    return PseudoSpectral(pde, grid, dt, order=order, substeps=substeps, degree=degree, packed=packed)
+    if form not in get_args(Form):
+        raise ValueError(f"pseudo_spectral got form={form!r}; expected one of {get_args(Form)}.")
+    if form == "lanes":
+        require("numba", extra="compiled", purpose="the form 'lanes' of pseudo_spectral")
+    step = PseudoSpectral(pde, grid, dt, order=order, substeps=substeps, degree=degree, form=form)
+    if form not in ("auto", step.form):
+        raise ValueError(
+            f"pseudo_spectral got form={form!r}; {type(pde).__name__} on {grid.shape} points has only the form "
+            f"{step.form!r}. Leave form='auto'."
+        )
+    return step

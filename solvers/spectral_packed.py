@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import product
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -25,7 +26,8 @@ from sciml.pdes import Burgers, KuramotoSivashinsky, NavierStokesVorticity
 from sciml.pdes.base import SemiLinear
 from sciml.solvers.time.etdrk import Etdrk
 
-Products = Callable[[list[Tensor], Tensor], list[Tensor]]
+if TYPE_CHECKING:
+    from sciml.solvers.lanes.etdrk import LaneSteps
 
 
 @dataclass(frozen=True)
@@ -34,13 +36,13 @@ class Quadratic:
 
     Args:
         inputs: a multiplier (*half spectrum) of u for each field that the products need; None is u itself.
-        products: fields and one spare array -> products, point by point; may overwrite all of them.
+        products: a name of `PRODUCTS`.
         outputs: a multiplier (*half spectrum) of the transform of each product.
         constant: coefficients (*half spectrum) of a steady forcing in the sense of `Spectral.to_modes`.
     """
 
     inputs: tuple[Tensor | None, ...]
-    products: Products
+    products: str
     outputs: tuple[Tensor, ...]
     constant: Tensor | None = None
 
@@ -56,11 +58,19 @@ def _stresses(fields: list[Tensor], spare: Tensor) -> list[Tensor]:
     return [spare, y.mul_(y).addcmul_(x, x, value=-1)]
 
 
+# Fields and one spare array -> products, point by point; all of them may be overwritten. The compiled loops
+# know the same names.
+PRODUCTS: dict[str, Callable[[list[Tensor], Tensor], list[Tensor]]] = {
+    "square": _square,
+    "stresses": _stresses,
+}
+
+
 def quadratic_form(pde: SemiLinear, spectral: Spectral) -> Quadratic | None:
     """The nonlinear term of the equations that have a fast form, or None."""
     k = spectral.wavenumbers
     if isinstance(pde, (Burgers, KuramotoSivashinsky)) and spectral.dimension == 1:
-        return Quadratic((None,), _square, (-0.5j * k[0],))
+        return Quadratic((None,), "square", (-0.5j * k[0],))
     if isinstance(pde, NavierStokesVorticity):
         kx, ky = torch.broadcast_tensors(*k)
         square = kx**2 + ky**2
@@ -71,7 +81,7 @@ def quadratic_form(pde: SemiLinear, spectral: Spectral) -> Quadratic | None:
             return None
         return Quadratic(
             (1j * ky * inverse, -1j * kx * inverse),
-            _stresses,
+            "stresses",
             (kx**2 - ky**2, kx * ky),
             None if force is None else spectral.to_modes(force)[0, 0],
         )
@@ -132,9 +142,17 @@ class Packed:
     """Several ETDRK steps of u (B, 1, *points) at once, without derivatives; made by `packed_form`."""
 
     def __init__(
-        self, form: Quadratic, spectral: Spectral, symbol: Tensor, method: Etdrk, h: float, substeps: int
+        self,
+        form: Quadratic,
+        spectral: Spectral,
+        symbol: Tensor,
+        method: Etdrk,
+        h: float,
+        substeps: int,
+        compiled: bool,
     ) -> None:
-        self.form, self.substeps = form, substeps
+        self.form, self.substeps, self.compiled = form, substeps, compiled
+        self._compiled: dict[torch.dtype, LaneSteps | None] = {}
         self.dimension = spectral.dimension
         self.axes = tuple(range(-spectral.dimension, 0))
         points = spectral.grid.shape
@@ -179,6 +197,26 @@ class Packed:
             plain(e.beyond),
         )
 
+    def lanes(self, dtype: torch.dtype) -> LaneSteps | None:
+        """The compiled loops in one precision, or None where there are none."""
+        if not self.compiled:
+            return None
+        if dtype not in self._compiled:
+            from sciml.solvers.lanes.etdrk import lane_steps
+
+            e = self._exact
+            self._compiled[dtype] = lane_steps(
+                self.band.points,
+                inputs=e.inputs,
+                products=self.form.products,
+                outputs=e.outputs,
+                constant=e.constant,
+                method=e.method,
+                substeps=self.substeps,
+                dtype=dtype,
+            )
+        return self._compiled[dtype]
+
     def _arrays(self, u: Tensor) -> _Arrays:
         found = self._cache.get((u.dtype, u.device))
         if found is None:
@@ -197,9 +235,13 @@ class Packed:
             second = torch.cat([second, torch.zeros_like(second[:1] if batch > 1 else first[:1])])
         full = torch.fft.fftn(torch.complex(first, second), dim=self.axes, norm="forward")
         state = self.band.cut(full)
-        work = _Work(self, arrays, state)
-        for _ in range(self.substeps):
-            state = work.step()
+        lanes = self.lanes(u.dtype) if u.device.type == "cpu" else None
+        if lanes is not None and lanes.worthwhile(pairs):
+            state = lanes(state)
+        else:
+            work = _Work(self, arrays, state)
+            for _ in range(self.substeps):
+                state = work.step()
         full.mul_(arrays.beyond)
         self.band.scatter(state, full)
         z = torch.fft.ifftn(full, dim=self.axes, norm="forward")
@@ -282,7 +324,7 @@ class _Work:
         """N of what was spread last, written to `slope`."""
         axes, whole = self.packed.axes, self.padded[0]
         fields = torch.view_as_real(torch.fft.ifftn(self.spectra, dim=axes, norm="forward"))
-        products = self.form.products(list(fields), self.spare)
+        products = PRODUCTS[self.form.products](list(fields), self.spare)
         for number, (values, multipliers) in enumerate(zip(products, self.outputs, strict=True)):
             modes = torch.fft.fftn(torch.view_as_complex(values), dim=axes)
             blocks, outs = whole.cut(modes), slope.blocks
@@ -325,7 +367,13 @@ class _Work:
 
 
 def packed_form(
-    pde: SemiLinear, spectral: Spectral, symbol: Tensor, method: Etdrk, h: float, substeps: int
+    pde: SemiLinear,
+    spectral: Spectral,
+    symbol: Tensor,
+    method: Etdrk,
+    h: float,
+    substeps: int,
+    compiled: bool,
 ) -> Packed | None:
     """The fast form of an equation on a grid, or None where there is none that gives the same numbers.
 
@@ -335,11 +383,12 @@ def packed_form(
         symbol: real multiplier of the linear part, (1, *half spectrum) [1/time].
         method: ETDRK coefficients for it.
         h, substeps: time and number of the steps of one call.
+        compiled: whether `lanes` may take the steps, where it can.
     """
     form = quadratic_form(pde, spectral)
     if form is None:
         return None
-    packed = Packed(form, spectral, symbol, method, h, substeps)
+    packed = Packed(form, spectral, symbol, method, h, substeps, compiled)
     generator = torch.Generator().manual_seed(1)
     u = torch.randn(1, 1, *spectral.grid.shape, generator=generator, dtype=torch.float64)
     mask = spectral.dealias(2)

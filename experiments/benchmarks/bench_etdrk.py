@@ -1,4 +1,4 @@
-"""Time of an ETDRK4 step beside the time of its Fourier transforms alone.
+"""Time of an ETDRK4 step beside the time of its Fourier transforms alone, and beside exponax.
 
     python -m sciml.experiments.benchmarks.bench_etdrk [--seconds 10] [--json FILE]
 
@@ -7,13 +7,17 @@ precision. Ten steps make one call, and the transforms at its two ends are count
 take turns within one process and one thread, and CPU seconds are counted: on a machine that others use too the
 least of many samples says most, the median says what to expect there.
 
-The transforms alone are the same calls on arrays of the same shape, type and number, one after another: the
-packed complex ones of the fast form, and the real ones that the same products would need without packing.
+The forms of the step are the compiled one (`lanes`, where numba is installed), that of packed tensors and the
+differentiable one (`generic`). The transforms alone are those of the library (torch), on arrays of the same
+shape, type and number, one after another: the packed complex ones of two samples at once, and the real ones
+that the same products would need without packing; and the compiled ones of the lanes, which the compiled form
+itself uses. exponax takes part where it is installed.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import statistics
 import time
@@ -22,16 +26,21 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import numpy
 import torch
 from torch import Tensor
 
 from sciml.domains import Grid
 from sciml.fields import RandomFourier
 from sciml.pdes import Burgers, NavierStokesVorticity, SemiLinear
-from sciml.solvers.spectral import pseudo_spectral
+from sciml.solvers.lanes import available
+from sciml.solvers.spectral import Form, pseudo_spectral
 
 SUBSTEPS = 10
 TAU = 6.283185307179586
+BASES = ("packed transforms", "real transforms", "lane transforms")
+
+Variants = dict[str, Callable[[], Any]]
 
 # name, equation, grid, samples, time of one substep, real fields (to points, to modes) per stage
 CASES: tuple[tuple[str, SemiLinear, Grid, int, float, int, int], ...] = (
@@ -48,7 +57,7 @@ CASES: tuple[tuple[str, SemiLinear, Grid, int, float, int, int], ...] = (
 )
 
 
-def interleaved(variants: dict[str, Callable[[], Any]], seconds: float) -> dict[str, list[float]]:
+def interleaved(variants: Variants, seconds: float) -> dict[str, list[float]]:
     """CPU seconds of single calls of each variant, taken in turn until the time is over."""
     samples: dict[str, list[float]] = {name: [] for name in variants}
     for run in variants.values():
@@ -63,10 +72,47 @@ def interleaved(variants: dict[str, Callable[[], Any]], seconds: float) -> dict[
     return samples
 
 
-def transforms(
-    grid: Grid, samples: int, dtype: torch.dtype, back: int, forth: int
-) -> dict[str, Callable[[], None]]:
-    """The transforms of `SUBSTEPS` ETDRK4 steps, packed and real."""
+def lane_transforms(grid: Grid, samples: int, dtype: torch.dtype, back: int, forth: int) -> Variants:
+    """The transforms of `SUBSTEPS` ETDRK4 steps as the compiled form makes them: of the band's columns only."""
+    if not available():
+        return {}
+    from sciml.solvers.lanes import fourier
+    from sciml.solvers.lanes.vector import kernel
+
+    width = 64 // (torch.finfo(dtype).bits // 8)
+    scalar = str(dtype)[6:]
+    plans = [fourier.plan(n, scalar) for n in grid.shape]
+
+    @kernel
+    def blocks(x, count, n, width, passes, roots, forward):  # type: ignore[no-untyped-def]
+        for block in range(count):
+            if forward:
+                fourier.to_modes(x, 2 * width * n * block, n, width, passes, roots, 0)
+            else:
+                fourier.to_points(x, 2 * width * n * block, n, width, passes, roots, 0)
+
+    pairs = (samples + 1) // 2
+    last = grid.shape[-1]
+    columns = 2 * ((last + 2) // 3) - 1
+    # (plan, blocks per field): the columns of the band, then all rows; in 1D the lanes are the pairs.
+    sweeps = [(plans[-1], -(-pairs // width))]
+    if grid.dimension == 2:
+        sweeps = [(plans[0], pairs * -(-columns // width)), (plans[1], pairs * -(-grid.shape[0] // width))]
+    arrays = [torch.zeros(count * 2 * width * p.n, dtype=dtype).numpy() for p, count in sweeps if p]
+
+    def run() -> None:
+        for stage in range(4 * SUBSTEPS + 1):
+            for forward, number in ((False, back), (True, forth)):
+                for _ in range(number if stage else 1):
+                    for (p, count), x in zip(sweeps, arrays, strict=True):
+                        assert p is not None
+                        blocks(x, count, p.n, width, p.passes, p.roots, forward)
+
+    return {"lane transforms": run}
+
+
+def transforms(grid: Grid, samples: int, dtype: torch.dtype, back: int, forth: int) -> Variants:
+    """The transforms of `SUBSTEPS` ETDRK4 steps by the library, packed and real."""
     axes = tuple(range(-grid.dimension, 0))
     generator = torch.Generator().manual_seed(0)
 
@@ -93,20 +139,39 @@ def transforms(
     return {"packed transforms": complex_, "real transforms": real_}
 
 
-def peer(grid: Grid, samples: int, dtype: torch.dtype, h: float) -> dict[str, Callable[[], Any]]:
-    """The same 1D Burgers steps by exponax, where it is installed."""
-    if grid.dimension != 1 or find_spec("exponax") is None:
-        return {}
+def peer(
+    pde: SemiLinear, grid: Grid, u: Tensor, h: float, expected: Tensor
+) -> tuple[Variants, dict[str, float]]:
+    """The same steps by exponax, where it is installed, and how far its result is from ours (relative)."""
+    if find_spec("exponax") is None:
+        return {}, {}
     import exponax
     import jax
 
-    jax.config.update("jax_enable_x64", dtype == torch.float64)
-    stepper = exponax.stepper.Burgers(
-        1, grid.lengths[0], grid.shape[0], h, diffusivity=0.02, convection_scale=1.0, order=4
-    )
+    jax.config.update("jax_enable_x64", u.dtype == torch.float64)
+    if isinstance(pde, Burgers):
+        stepper = exponax.stepper.Burgers(
+            1, grid.lengths[0], grid.shape[0], h, diffusivity=float(pde.viscosity), order=4
+        )
+    else:
+        assert isinstance(pde, NavierStokesVorticity) and pde.forcing is not None
+        stepper = exponax.stepper.KolmogorovFlowVorticity(
+            2,
+            grid.lengths[0],
+            grid.shape[0],
+            h,
+            diffusivity=float(pde.viscosity),
+            drag=-float(pde.drag),
+            injection_mode=int(pde.forcing[0]),
+            injection_scale=float(pde.forcing[1]),
+            convection_scale=-1.0,  # its vorticity turns the other way
+            order=4,
+        )
     many = jax.jit(jax.vmap(exponax.repeat(stepper, SUBSTEPS)))
-    u = jax.numpy.asarray(_states(grid, samples, dtype).numpy())
-    return {"exponax": lambda: many(u).block_until_ready()}
+    state = jax.numpy.asarray(u.numpy())
+    result = torch.from_numpy(numpy.array(many(state)))
+    difference = float((result - expected).abs().max() / expected.abs().max())
+    return {"exponax": lambda: many(state).block_until_ready()}, {"exponax": difference}
 
 
 def _states(grid: Grid, samples: int, dtype: torch.dtype) -> Tensor:
@@ -116,40 +181,61 @@ def _states(grid: Grid, samples: int, dtype: torch.dtype) -> Tensor:
 
 
 def measure(seconds: float) -> list[dict[str, Any]]:
-    """One row per problem and precision: microseconds per step and ratios to the transforms."""
+    """One row per problem and precision: microseconds per step, ratios, and the difference from the peer."""
     rows = []
     for name, pde, grid, samples, h, back, forth in CASES:
         for dtype in (torch.float64, torch.float32):
             u = _states(grid, samples, dtype)
-            fast = pseudo_spectral(pde, grid, SUBSTEPS * h, substeps=SUBSTEPS)
-            plain = pseudo_spectral(pde, grid, SUBSTEPS * h, substeps=SUBSTEPS, packed=False)
-            assert fast.packed is not None
-
-            def run_fast(step: Any = fast, state: Tensor = u) -> Tensor:
-                return step(state)
-
-            def run_plain(step: Any = plain, state: Tensor = u) -> Tensor:
-                return step(state)
-
-            variants: dict[str, Callable[[], Any]] = {
-                "fast": run_fast,
-                "generic": run_plain,
+            forms: tuple[Form, ...] = (
+                ("lanes", "packed", "generic") if available() else ("packed", "generic")
+            )
+            steps = {
+                form: pseudo_spectral(pde, grid, SUBSTEPS * h, substeps=SUBSTEPS, form=form)
+                for form in forms
+            }
+            peers, difference = peer(pde, grid, u, h, steps["generic"](u))
+            variants: Variants = {
+                **{form: functools.partial(step, u) for form, step in steps.items()},
                 **transforms(grid, samples, dtype, back, forth),
-                **peer(grid, samples, dtype, h),
+                **lane_transforms(grid, samples, dtype, back, forth),
+                **peers,
             }
             with torch.no_grad():
                 taken = interleaved(variants, seconds)
-            row: dict[str, Any] = {"problem": name, "dtype": str(dtype)[6:], "samples": len(taken["fast"])}
+            row: dict[str, Any] = {
+                "problem": name,
+                "dtype": str(dtype)[6:],
+                "samples": len(taken["packed"]),
+            }
             for variant, values in taken.items():
                 row[variant] = {
                     "min_us": 1e6 * min(values) / SUBSTEPS,
                     "median_us": 1e6 * statistics.median(values) / SUBSTEPS,
                 }
-            for kind in ("min_us", "median_us"):
-                for base in ("packed transforms", "real transforms"):
-                    row[f"fast / {base} ({kind[:-3]})"] = row["fast"][kind] / row[base][kind]
+            row["difference from"] = difference
+            for form in forms:
+                for base in [*BASES, *peers]:
+                    if base in row:
+                        row[f"{form} / {base}"] = {
+                            kind: row[form][f"{kind}_us"] / row[base][f"{kind}_us"]
+                            for kind in ("min", "median")
+                        }
             rows.append(row)
     return rows
+
+
+def table(rows: list[dict[str, Any]], names: list[str], cell: Callable[[dict[str, Any], str], str]) -> None:
+    """Print one line per row."""
+    widths = [max(len(name), 15) + 2 for name in names]
+    print(
+        f"{'problem':21s}{'dtype':8s}" + "".join(f"{n:>{w}s}" for n, w in zip(names, widths, strict=True))
+    )
+    for row in rows:
+        cells = [cell(row, name) for name in names]
+        print(
+            f"{row['problem']:21s}{row['dtype']:8s}"
+            + "".join(f"{c:>{w}s}" for c, w in zip(cells, widths, strict=True))
+        )
 
 
 def main() -> None:
@@ -162,22 +248,17 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     rows = measure(arguments.seconds)
-    names = [key for key, value in rows[0].items() if isinstance(value, dict)]
     print("CPU microseconds per ETDRK4 step, least (median) of interleaved samples, one thread")
-    print(
-        f"{'problem':22s}{'dtype':9s}"
-        + "".join(f"{name:>22s}" for name in names)
-        + f"{'/ packed':>16s}{'/ real':>16s}"
-    )
+    names = [key for key, value in rows[0].items() if isinstance(value, dict) and "min_us" in value]
+    table(rows, names, lambda row, name: f"{row[name]['min_us']:.0f} ({row[name]['median_us']:.0f})")
+    print("\nratios: the time of a form of the step over that of transforms alone, or of a peer")
+    names = [key for key in rows[0] if key.startswith(("lanes /", "packed /"))]
+    table(rows, names, lambda row, name: f"{row[name]['min']:.2f} ({row[name]['median']:.2f})")
     for row in rows:
-        cells = [f"{row[n]['min_us']:.0f} ({row[n]['median_us']:.0f})" if n in row else "-" for n in names]
-        for base in ("packed transforms", "real transforms"):
-            cells.append(f"{row[f'fast / {base} (min)']:.2f} ({row[f'fast / {base} (median)']:.2f})")
-        widths = [22] * len(names) + [16, 16]
-        print(
-            f"{row['problem']:22s}{row['dtype']:9s}"
-            + "".join(f"{cell:>{width}s}" for cell, width in zip(cells, widths, strict=True))
-        )
+        for name, value in row["difference from"].items():
+            print(
+                f"largest difference from {name}, {row['problem']} {row['dtype']}: {value:.1e} of the largest value"
+            )
     if arguments.json is not None:
         report = {"benchmark": "etdrk", "torch": torch.__version__, "substeps": SUBSTEPS, "rows": rows}
         arguments.json.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")

@@ -20,11 +20,13 @@ from sciml.pdes import (
     NavierStokesVorticity,
     SemiLinear,
 )
-from sciml.solvers.spectral import pseudo_spectral
+from sciml.solvers.lanes import available
+from sciml.solvers.spectral import Form, pseudo_spectral
 from sciml.step import rollout
 
 TAU = 2 * math.pi
 DOUBLE = torch.float64
+FORMS: list[Form] = ["generic", "packed", *(["lanes"] if available() else [])]
 
 
 def _states(grid: Grid, samples: int, channels: int = 1, seed: int = 0) -> torch.Tensor:
@@ -49,17 +51,18 @@ def test_packed_and_generic_forms_agree(
     pde: SemiLinear, grid: Grid, dt: float, samples: int, order: int
 ) -> None:
     u = _states(grid, samples)
-    fast = pseudo_spectral(pde, grid, dt, substeps=3, order=order)
-    plain = pseudo_spectral(pde, grid, dt, substeps=3, order=order, packed=False)
+    fast = pseudo_spectral(pde, grid, dt, substeps=3, order=order, form="packed")
+    plain = pseudo_spectral(pde, grid, dt, substeps=3, order=order, form="generic")
     assert fast.packed is not None and plain.packed is None
     # Rounding of a few transforms of numbers of size one.
     assert float((fast(u) - plain(u)).abs().max()) < 1e-13
 
 
-def test_packed_samples_do_not_mix() -> None:
+@pytest.mark.parametrize("form", FORMS)
+def test_samples_do_not_mix(form: Form) -> None:
     """Each sample of a batch is what it is alone, to rounding, over 200 steps of a chaotic equation."""
     grid = Grid((64,), (22.0,))
-    step = pseudo_spectral(KuramotoSivashinsky(), grid, 0.1)
+    step = pseudo_spectral(KuramotoSivashinsky(), grid, 0.1, form=form)
     u = _states(grid, 5)
     together = rollout(step, 200)(u)[:, -1]
     alone = torch.cat([rollout(step, 200)(u[i : i + 1])[:, -1] for i in range(5)])
@@ -256,12 +259,12 @@ def test_the_input_is_not_changed() -> None:
         assert torch.equal(u, before)
 
 
-@pytest.mark.parametrize("packed", [True, False])
-def test_a_blow_up_is_a_result_of_its_own_sample(packed: bool) -> None:
+@pytest.mark.parametrize("form", FORMS)
+def test_a_blow_up_is_a_result_of_its_own_sample(form: Form) -> None:
     grid = Grid((32,), (TAU,))
     u = _states(grid, 5)
     u[1] *= 1e6  # sample 4 would be its partner
-    step = pseudo_spectral(Burgers(1e-3), grid, 0.2, packed=packed)
+    step = pseudo_spectral(Burgers(1e-3), grid, 0.2, form=form)
     end = rollout(step, 20)(u)[:, -1]
     assert torch.isfinite(end).flatten(1).all(dim=1).tolist() == [True, False, True, True, True]
     alone = rollout(step, 20)(u[4:])[:, -1]
@@ -292,5 +295,9 @@ def test_refusals_say_what_was_found() -> None:
         pseudo_spectral(Burgers(0.1), Grid((16,), (TAU,), boundary="dirichlet"), 0.1)
     with pytest.raises(ValueError, match=r"expected \(B, \*\(1, 16\)\)"):
         pseudo_spectral(Burgers(0.1), grid, 0.1)(torch.zeros(2, 1, 17))
+    with pytest.raises(ValueError, match="form='fast'; expected one of"):
+        pseudo_spectral(Burgers(0.1), grid, 0.1, form="fast")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="AdvectionDiffusion on .* has only the form 'generic'"):
+        pseudo_spectral(AdvectionDiffusion((1.0,), 0.1), grid, 0.1, form="packed")
     with pytest.raises(ValueError, match="couples channel 'velocity_x'"):
         pseudo_spectral(Coupled(0.1), Grid((8, 8), (TAU, TAU)), 0.1)

@@ -1,0 +1,585 @@
+"""ETDRK steps of N(u) = sum_g out_g F[products_g(F^-1[in_1 u], ...)] + constant with lanes, in 1D and 2D.
+
+Between two transforms a stage reads and writes each mode about ten times when written with whole arrays. Here a
+block of modes is taken through everything while it lies in cache. In 1D the lanes are pairs of samples and a
+block goes through all steps at once. In 2D the lanes are neighbouring columns of the spectrum: a stage is one
+sweep over blocks of columns (transform, new stage, transform back) and one over blocks of rows (transform,
+products, transform back), and columns above the 2/3 rule are never transformed.
+
+The state is one complex field for two real samples, its modes cut to the band of the 2/3 rule; see
+`spectral_packed`, which states the same steps with tensors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numba import njit
+from torch import Tensor
+
+from sciml.solvers.lanes.fourier import Plan, four_modes, four_points, plan, to_modes, to_points
+from sciml.solvers.lanes.vector import BYTES, gather_tile, kernel, load, scatter_tile, splat, store, zero
+from sciml.solvers.time.etdrk import Etdrk
+
+Array = np.ndarray[Any, Any]
+
+PRODUCTS = {"square": 0, "stresses": 1}
+
+# Where a mode's coefficients stand in its row of the table: the first entries of `layout`.
+_CONSTANT, _PRODUCTS, _FIELDS, _RESULTS, _STAGES, _COUNT, _HEAD = 0, 1, 2, 3, 4, 5, 6
+
+
+@njit(forceinline=True)
+def _coefficient(table, row, count, column, width, wide):  # type: ignore[no-untyped-def]
+    if wide:
+        return load(table, (row * count + column) * width)
+    return splat(table, row * count + column)
+
+
+@njit(forceinline=True)
+def _multiplied(re, im, factor, turned):  # type: ignore[no-untyped-def]
+    """(re + i im) factor, or that times i."""
+    re, im = re * factor, im * factor
+    if turned:
+        return -im, re
+    return re, im
+
+
+@njit(forceinline=True)
+def _spread(work, at, gap, width, re, im, place, table, row, layout, wide):  # type: ignore[no-untyped-def]
+    """Write one mode of the fields that the products need."""
+    fields, count = layout[_FIELDS], layout[_COUNT]
+    for f in range(fields):
+        column = layout[_HEAD + 2 * f]
+        xr, xi = re, im
+        if column >= 0:
+            m = _coefficient(table, row, count, column, width, wide)
+            xr, xi = _multiplied(re, im, m, layout[_HEAD + 2 * f + 1])
+        to = at + f * gap + 2 * width * place
+        store(work, to, xr)
+        store(work, to + width, xi)
+
+
+@njit(forceinline=True)
+def _clear(work, at, gap, fields, width, unused):  # type: ignore[no-untyped-def]
+    nothing = zero(work)
+    for f in range(fields):
+        for place in unused:
+            to = at + f * gap + 2 * width * place
+            store(work, to, nothing)
+            store(work, to + width, nothing)
+
+
+@njit(forceinline=True)
+def _begin(work, at, gap, width, state, s, places, unused, table, row, layout, wide):  # type: ignore[no-untyped-def]
+    """From the state to the padded spectra of the fields."""
+    for j in range(len(places)):
+        o = s + 2 * width * j
+        _spread(
+            work,
+            at,
+            gap,
+            width,
+            load(state, o),
+            load(state, o + width),
+            places[j],
+            table,
+            row + j,
+            layout,
+            wide,
+        )
+    _clear(work, at, gap, layout[_FIELDS], width, unused)
+
+
+@njit(forceinline=True)
+def _stage(  # type: ignore[no-untyped-def]
+    work, at, gap, width, state, slopes, s, q, j_stage, places, unused, table, row, layout, wide, more
+):
+    """From the transformed products to the padded spectra of the next stage's fields."""
+    size = 2 * width * len(places)
+    fields, results, stages, count = layout[_FIELDS], layout[_RESULTS], layout[_STAGES], layout[_COUNT]
+    constant = layout[_CONSTANT]
+    out = _HEAD + 2 * fields
+    columns = out + 2 * results + j_stage * (stages + 1)
+    last = j_stage == stages - 1
+    for j in range(len(places)):
+        place, r, o = places[j], row + j, 2 * width * j
+        w = at + 2 * width * place
+        m = _coefficient(table, r, count, layout[out], width, wide)
+        kr, ki = _multiplied(load(work, w), load(work, w + width), m, layout[out + 1])
+        for g in range(1, results):
+            m = _coefficient(table, r, count, layout[out + 2 * g], width, wide)
+            w += gap
+            xr, xi = _multiplied(load(work, w), load(work, w + width), m, layout[out + 2 * g + 1])
+            kr, ki = kr + xr, ki + xi
+        if constant >= 0:
+            kr = kr + _coefficient(table, r, count, constant, width, wide)
+            ki = ki + _coefficient(table, r, count, constant + 1, width, wide)
+        e = _coefficient(table, r, count, layout[columns], width, wide)
+        vr, vi = e * load(state, s + o), e * load(state, s + o + width)
+        m = _coefficient(table, r, count, layout[columns + 1 + j_stage], width, wide)
+        vr, vi = vr + m * kr, vi + m * ki
+        for i in range(j_stage):
+            column = layout[columns + 1 + i]
+            if column >= 0:
+                m = _coefficient(table, r, count, column, width, wide)
+                p = q + i * size + o
+                vr, vi = vr + m * load(slopes, p), vi + m * load(slopes, p + width)
+        if last:
+            store(state, s + o, vr)
+            store(state, s + o + width, vi)
+        else:
+            p = q + j_stage * size + o
+            store(slopes, p, kr)
+            store(slopes, p + width, ki)
+        if more:
+            _spread(work, at, gap, width, vr, vi, place, table, r, layout, wide)
+    if more:
+        _clear(work, at, gap, fields, width, unused)
+
+
+@njit(forceinline=True)
+def _stresses(x, y):  # type: ignore[no-untyped-def]
+    return x * y, (y - x) * (y + x)
+
+
+@njit(forceinline=True)
+def _products_of_points(kind, work, at, gap, n, width):  # type: ignore[no-untyped-def]
+    """Point by point and for each of the two samples, in place."""
+    for i in range(at, at + 2 * width * n, width):
+        if kind == 0:
+            u = load(work, i)
+            store(work, i, u * u)
+        else:
+            x, y = _stresses(load(work, i), load(work, i + gap))
+            store(work, i, x)
+            store(work, i + gap, y)
+
+
+@njit(forceinline=True)
+def _products_between(kind, work, at, gap, m, width, roots, t):  # type: ignore[no-untyped-def]
+    """The last inverse pass, the products and the first forward pass of radix 4 at once: same four numbers."""
+    s = 2 * width
+    for p in range(m):
+        i0 = at + p * s
+        i1 = i0 + m * s
+        i2 = i1 + m * s
+        i3 = i2 + m * s
+        a, b, c, d, e, f, g, h = four_points(work, i0, i1, i2, i3, width, roots, t)
+        if kind == 0:
+            four_modes(
+                work,
+                i0,
+                i1,
+                i2,
+                i3,
+                width,
+                roots,
+                t,
+                a * a,
+                b * b,
+                c * c,
+                d * d,
+                e * e,
+                f * f,
+                g * g,
+                h * h,
+            )
+        else:
+            j0, j1, j2, j3 = i0 + gap, i1 + gap, i2 + gap, i3 + gap
+            q, r, u, v, w, x, y, z = four_points(work, j0, j1, j2, j3, width, roots, t)
+            a, q = _stresses(a, q)
+            b, r = _stresses(b, r)
+            c, u = _stresses(c, u)
+            d, v = _stresses(d, v)
+            e, w = _stresses(e, w)
+            f, x = _stresses(f, x)
+            g, y = _stresses(g, y)
+            h, z = _stresses(h, z)
+            four_modes(work, i0, i1, i2, i3, width, roots, t, a, b, c, d, e, f, g, h)
+            four_modes(work, j0, j1, j2, j3, width, roots, t, q, r, u, v, w, x, y, z)
+        t += 6
+
+
+@njit(forceinline=True)
+def _through_points(work, at, gap, n, width, passes, roots, layout):  # type: ignore[no-untyped-def]
+    """Spectra of the fields -> spectra of the products, in place."""
+    kind, fields, results = layout[_PRODUCTS], layout[_FIELDS], layout[_RESULTS]
+    joined = 1 if len(passes) > 0 and passes[0, 0] == 4 else 0
+    for f in range(fields):
+        to_points(work, at + f * gap, n, width, passes, roots, joined)
+    if joined:
+        _products_between(kind, work, at, gap, passes[0, 1], width, roots, passes[0, 2])
+    else:
+        _products_of_points(kind, work, at, gap, n, width)
+    for g in range(results):
+        to_modes(work, at + g * gap, n, width, passes, roots, joined)
+
+
+@kernel
+def line(  # type: ignore[no-untyped-def]
+    state, first, last, steps, width, n, places, unused, passes, roots, table, layout, work, slopes
+):
+    """`steps` steps of the blocks first to last - 1 of state [block][mode][re, im][lane]."""
+    gap, size, stages = 2 * width * n, 2 * width * len(places), layout[_STAGES]
+    for block in range(first, last):
+        s = block * size
+        _begin(work, 0, gap, width, state, s, places, unused, table, 0, layout, False)
+        for step in range(steps):
+            for j in range(stages):
+                _through_points(work, 0, gap, n, width, passes, roots, layout)
+                more = step < steps - 1 or j < stages - 1
+                _stage(
+                    work,
+                    0,
+                    gap,
+                    width,
+                    state,
+                    slopes,
+                    s,
+                    0,
+                    j,
+                    places,
+                    unused,
+                    table,
+                    0,
+                    layout,
+                    False,
+                    more,
+                )
+
+
+@kernel
+def plane(  # type: ignore[no-untyped-def]
+    state,
+    first,
+    last,
+    steps,
+    width,
+    n,
+    rows,
+    places,
+    unused,
+    passes,
+    roots,
+    across,
+    lanes,
+    unused_across,
+    passes_across,
+    roots_across,
+    table,
+    layout,
+    fields,
+    slopes,
+    row,
+):
+    """`steps` steps of the pairs first to last - 1 of state [pair][column block][mode][re, im][lane].
+
+    `n` points along the columns, padded to `rows`; `across` along the rows, of which `lanes` lists the places in
+    `row` of the modes of the band, block by block, once for each field and part.
+    """
+    blocks = len(lanes) // (4 * width)
+    size, column, stages = 2 * width * len(places), 2 * width * rows, layout[_STAGES]
+    gap, line_gap = blocks * column, 2 * width * (across + 1)
+    for step in range(-1, steps):
+        for j in range(stages):
+            if step < 0 and j < stages - 1:
+                continue
+            more = step < steps - 1 or j < stages - 1
+            for block in range(blocks):
+                for pair in range(first, last):
+                    at = 2 * (pair - first) * gap + block * column
+                    s = (pair * blocks + block) * size
+                    if step < 0:
+                        _begin(
+                            fields,
+                            at,
+                            gap,
+                            width,
+                            state,
+                            s,
+                            places,
+                            unused,
+                            table,
+                            block * len(places),
+                            layout,
+                            True,
+                        )
+                    else:
+                        for g in range(layout[_RESULTS]):
+                            to_modes(fields, at + g * gap, n, width, passes, roots, 0)
+                        _stage(
+                            fields,
+                            at,
+                            gap,
+                            width,
+                            state,
+                            slopes,
+                            s,
+                            ((pair - first) * blocks + block) * size * stages,
+                            j,
+                            places,
+                            unused,
+                            table,
+                            block * len(places),
+                            layout,
+                            True,
+                            more,
+                        )
+                    if more:
+                        for f in range(layout[_FIELDS]):
+                            to_points(fields, at + f * gap, n, width, passes, roots, 0)
+            if not more:
+                continue
+            for pair in range(first, last):
+                for band in range(0, rows, width):
+                    for f in range(layout[_FIELDS]):
+                        for block in range(blocks):
+                            at = (2 * (pair - first) + f) * gap + block * column + band * 2 * width
+                            for part in range(2):
+                                scatter_tile(
+                                    fields,
+                                    row,
+                                    at + part * width,
+                                    2 * width,
+                                    lanes,
+                                    ((2 * f + part) * blocks + block) * width,
+                                )
+                    _clear(row, 0, line_gap, layout[_FIELDS], width, unused_across)
+                    _through_points(row, 0, line_gap, across, width, passes_across, roots_across, layout)
+                    for g in range(layout[_RESULTS]):
+                        for block in range(blocks):
+                            at = (2 * (pair - first) + g) * gap + block * column + band * 2 * width
+                            for part in range(2):
+                                gather_tile(
+                                    row,
+                                    fields,
+                                    at + part * width,
+                                    2 * width,
+                                    lanes,
+                                    ((2 * g + part) * blocks + block) * width,
+                                )
+
+
+@dataclass(frozen=True)
+class _Axis:
+    """One axis: its transform and where the modes of the band stand in it."""
+
+    plan: Plan
+    places: Array
+    unused: Array
+
+
+def _axis(n: int, size: int, dtype: Any) -> _Axis | None:
+    tables = plan(n, dtype)
+    if tables is None:
+        return None
+    half = (size + 1) // 2
+    modes = np.r_[0:half, n - half + 1 : n] if size > 1 else np.zeros(1, dtype=np.int64)
+    places = tables.places[modes]
+    return _Axis(tables, places, np.setdiff1d(np.arange(n), places).astype(np.int64))
+
+
+class LaneSteps:
+    """Several ETDRK steps of packed modes (P, *band) in one precision; made by `lane_steps`."""
+
+    def __init__(
+        self,
+        axes: list[_Axis],
+        table: Tensor,
+        layout: Array,
+        substeps: int,
+        width: int,
+        points: Sequence[int],
+    ) -> None:
+        self.axes, self.layout, self.substeps, self.width = axes, layout, substeps, width
+        self.points = tuple(points)
+        self.band = tuple(len(a.places) for a in axes)
+        count = int(layout[_COUNT])
+        if len(axes) == 2:
+            # Columns past the band fill the last vector; their coefficients are zero.
+            self.blocks = -(-self.band[1] // width)
+            padded = table.new_zeros(self.band[0], self.blocks * width, count)
+            padded[:, : self.band[1]] = table
+            table = padded.reshape(self.band[0], self.blocks, width, count).permute(1, 0, 3, 2).contiguous()
+            places = np.full(self.blocks * width, self.points[1], dtype=np.int64)
+            places[: self.band[1]] = axes[1].places
+            gap = 2 * width * (self.points[1] + 1)
+            self.lanes = np.concatenate(
+                [2 * width * places + f * gap + part * width for f in (0, 1) for part in (0, 1)]
+            )
+        self.table = table.reshape(-1).numpy()
+
+    def worthwhile(self, pairs: int) -> bool:
+        """Whether enough lanes are filled: a few samples of long lines are done faster one by one."""
+        return len(self.axes) > 1 or 2 * pairs >= self.width or self.points[0] <= 8192
+
+    def __call__(self, state: Tensor) -> Tensor:
+        """The state (P, *band), complex, after the steps."""
+        run = self._line if len(self.axes) == 1 else self._plane
+        return run(state)
+
+    def _share(self, units: int, run: Any) -> None:
+        """run(first, last) over all units, by as many threads as torch may use."""
+        threads = min(torch.get_num_threads(), units)
+        if threads <= 1:
+            run(0, units)
+            return
+        bounds = [units * t // threads for t in range(threads + 1)]
+        with ThreadPoolExecutor(threads) as pool:
+            for done in [pool.submit(run, a, b) for a, b in zip(bounds, bounds[1:], strict=False)]:
+                done.result()
+
+    def _line(self, state: Tensor) -> Tensor:
+        (axis,), width = self.axes, self.width
+        pairs, modes = state.shape
+        blocks = -(-pairs // width)
+        real = torch.view_as_real(state)
+        lanes = real.new_zeros(blocks * width, modes, 2)
+        lanes[:pairs] = real
+        lanes = lanes.reshape(blocks, width, modes, 2).permute(0, 2, 3, 1).contiguous()
+        stages, fields = int(self.layout[_STAGES]), int(max(self.layout[_FIELDS], self.layout[_RESULTS]))
+        flat = lanes.reshape(-1).numpy()
+
+        def run(first: int, last: int) -> None:
+            work = real.new_zeros(fields * 2 * width * self.points[0])
+            slopes = real.new_empty(stages * modes * 2 * width)
+            line(
+                flat,
+                first,
+                last,
+                self.substeps,
+                width,
+                self.points[0],
+                axis.places,
+                axis.unused,
+                axis.plan.passes,
+                axis.plan.roots,
+                self.table,
+                self.layout,
+                work.numpy(),
+                slopes.numpy(),
+            )
+
+        self._share(blocks, run)
+        back = lanes.permute(0, 3, 1, 2).reshape(blocks * width, modes, 2)[:pairs]
+        return torch.view_as_complex(back.contiguous())
+
+    def _plane(self, state: Tensor) -> Tensor:
+        (down, across), width, blocks = self.axes, self.width, self.blocks
+        pairs, first_modes, modes = state.shape
+        real = torch.view_as_real(state)
+        lanes = real.new_zeros(pairs, first_modes, blocks * width, 2)
+        lanes[:, :, :modes] = real
+        lanes = lanes.reshape(pairs, first_modes, blocks, width, 2).permute(0, 2, 1, 4, 3).contiguous()
+        rows = -(-self.points[0] // width) * width
+        stages = int(self.layout[_STAGES])
+        flat = lanes.reshape(-1).numpy()
+
+        def run(first: int, last: int) -> None:
+            fields = real.new_zeros((last - first) * 2 * blocks * rows * 2 * width)
+            slopes = real.new_empty((last - first) * blocks * stages * first_modes * 2 * width)
+            row = real.new_zeros(2 * 2 * width * (self.points[1] + 1))
+            plane(
+                flat,
+                first,
+                last,
+                self.substeps,
+                width,
+                self.points[0],
+                rows,
+                down.places,
+                down.unused,
+                down.plan.passes,
+                down.plan.roots,
+                self.points[1],
+                self.lanes,
+                across.unused,
+                across.plan.passes,
+                across.plan.roots,
+                self.table,
+                self.layout,
+                fields.numpy(),
+                slopes.numpy(),
+                row.numpy(),
+            )
+
+        self._share(pairs, run)
+        back = lanes.permute(0, 2, 1, 4, 3).reshape(pairs, first_modes, blocks * width, 2)[:, :, :modes]
+        return torch.view_as_complex(back.contiguous())
+
+
+def _real(multiplier: Tensor) -> tuple[Tensor, int] | None:
+    """(m, 0) of a real multiplier m, (m, 1) of i m, None of one that is neither."""
+    if not multiplier.is_complex():
+        return multiplier, 0
+    if not bool(multiplier.imag.any()):
+        return multiplier.real, 0
+    return (multiplier.imag, 1) if not bool(multiplier.real.any()) else None
+
+
+def lane_steps(
+    points: Sequence[int],
+    *,
+    inputs: Sequence[Tensor | None],
+    products: str,
+    outputs: Sequence[Tensor],
+    constant: Tensor | None,
+    method: Etdrk,
+    substeps: int,
+    dtype: torch.dtype,
+) -> LaneSteps | None:
+    """The steps in lanes, or None where there is no such form.
+
+    There is one on 1D and 2D grids whose sizes have no other factors than 2, 3 and 5, for multipliers that are
+    real or imaginary and a method with real coefficients.
+
+    Args:
+        points: the grid's sizes.
+        inputs, outputs, constant, method: as in `spectral_packed.Quadratic` and `Etdrk`, cut to the band
+            (*band), float64 or complex128.
+        products: a name of `PRODUCTS`.
+        substeps: steps per call.
+        dtype: float32 or float64.
+    """
+    kinds = [_real(m) for m in (*(m for m in inputs if m is not None), *outputs)]
+    if len(points) > 2 or any(k is None for k in kinds) or any(e.is_complex() for e in method.propagators):
+        return None
+    scalar = {torch.float64: np.float64, torch.float32: np.float32}[dtype]
+    band = tuple(method.propagators[0].shape)
+    axes = [_axis(n, size, scalar) for n, size in zip(points, band, strict=True)]
+    columns: list[Tensor] = []
+
+    def column(x: Tensor) -> int:
+        for number, known in enumerate(columns):
+            if known is x:
+                return number
+        columns.append(x)
+        return len(columns) - 1
+
+    stages = len(method.weights)
+    tail: list[int] = []
+    for m in (*inputs, *outputs):
+        found = None if m is None else _real(m)
+        tail += [-1, 0] if found is None else [column(found[0]), found[1]]
+    for propagator, weights in zip(method.propagators, method.weights, strict=True):
+        row = [-1 if w is None else column(w) for w in weights]
+        if row[-1] < 0:
+            return None
+        tail += [column(propagator), *row, *[-1] * (stages - len(row))]
+    start = -1
+    if constant is not None:
+        start = column(constant.real)
+        columns.append(constant.imag)
+    head = [start, PRODUCTS[products], len(inputs), len(outputs), stages, len(columns)]
+    table = torch.stack([c.expand(band) for c in columns], dim=-1).to(dtype).contiguous()
+    whole = [a for a in axes if a is not None]
+    if len(whole) < len(axes):
+        return None
+    width = BYTES // table.element_size()
+    return LaneSteps(whole, table, np.array(head + tail, dtype=np.int64), substeps, width, points)

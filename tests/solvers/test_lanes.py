@@ -1,0 +1,143 @@
+"""Compiled loops over lanes: transforms, the same numbers as with tensors, and life without them."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from sciml.domains import Grid
+from sciml.pdes import Burgers, KuramotoSivashinsky, NavierStokesVorticity, SemiLinear
+from sciml.solvers import lanes
+from sciml.solvers.spectral import pseudo_spectral
+from sciml.step import rollout
+
+numba = pytest.importorskip("numba", reason="the extra 'compiled' is not installed")
+
+from sciml.solvers.lanes import fourier  # noqa: E402
+from sciml.solvers.lanes.vector import kernel  # noqa: E402
+
+TAU = 2 * math.pi
+DOUBLE = torch.float64
+
+
+@kernel
+def _both(x, at, n, width, passes, roots, forward):  # type: ignore[no-untyped-def]
+    if forward:
+        fourier.to_modes(x, at, n, width, passes, roots, 0)
+    else:
+        fourier.to_points(x, at, n, width, passes, roots, 0)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 4, 5, 8, 12, 15, 30, 64, 75, 250, 256, 486, 1000, 1024, 2160, 4096])
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_transforms_of_lanes_against_a_library(n: int, dtype: str) -> None:
+    width = 64 // np.dtype(dtype).itemsize
+    plan = fourier.plan(n, dtype)
+    assert plan is not None and sorted(plan.places) == list(range(n))
+    random = np.random.default_rng(0)
+    z = random.standard_normal((width, n)) + 1j * random.standard_normal((width, n))
+    x = np.ascontiguousarray(np.stack([z.real.T, z.imag.T], axis=1), dtype=dtype)
+    flat = x.reshape(-1)
+    _both(flat, 0, n, width, plan.passes, plan.roots, True)
+    modes = (x[:, 0] + 1j * x[:, 1])[plan.places].T
+    exact = np.fft.fft(z)
+    rounding = 4 * np.finfo(dtype).eps * math.log2(n + 1)
+    assert np.abs(modes - exact).max() <= rounding * np.abs(exact).max()
+    _both(flat, 0, n, width, plan.passes, plan.roots, False)
+    back = (x[:, 0] + 1j * x[:, 1]).T / n
+    assert np.abs(back - z).max() <= rounding * np.abs(z).max()
+
+
+def test_sizes_with_other_factors_have_no_plan() -> None:
+    assert fourier.factors(14) is None and fourier.plan(22, "float64") is None
+    assert fourier.factors(360) == [4, 2, 3, 3, 5]
+
+
+CASES: list[tuple[SemiLinear, Grid, float]] = [
+    (Burgers(0.02), Grid((64,), (TAU,)), 0.05),
+    (Burgers(0.02), Grid((45,), (1.0,)), 0.01),
+    (KuramotoSivashinsky(), Grid((600,), (88.0,)), 0.1),
+    (NavierStokesVorticity(0.01), Grid((32, 32), (TAU, TAU)), 0.05),
+    (NavierStokesVorticity(0.01, drag=0.1, forcing=(2.0, 1.0)), Grid((24, 40), (TAU, TAU)), 0.05),
+    (NavierStokesVorticity(0.01, drag=0.1, forcing=(2.0, 1.0)), Grid((45, 27), (TAU, TAU)), 0.05),
+    (NavierStokesVorticity(0.01), Grid((10, 3), (TAU, TAU)), 0.05),
+]
+
+
+@pytest.mark.parametrize(("pde", "grid", "dt"), CASES, ids=lambda v: type(v).__name__)
+@pytest.mark.parametrize("samples", [1, 2, 19])
+@pytest.mark.parametrize("order", [1, 2, 3, 4])
+@pytest.mark.parametrize(("dtype", "rounding"), [(torch.float64, 1e-14), (torch.float32, 5e-6)])
+def test_lanes_give_the_numbers_of_tensors(
+    pde: SemiLinear,
+    grid: Grid,
+    dt: float,
+    samples: int,
+    order: int,
+    dtype: torch.dtype,
+    rounding: float,
+) -> None:
+    generator = torch.Generator().manual_seed(0)
+    u = 0.3 * torch.randn(samples, 1, *grid.shape, generator=generator, dtype=DOUBLE).to(dtype)
+    fast = pseudo_spectral(pde, grid, dt, substeps=3, order=order)
+    assert fast.form == "lanes"
+    plain = pseudo_spectral(pde, grid, dt, substeps=3, order=order, form="generic")
+    assert float((fast(u) - plain(u)).abs().max()) < rounding
+
+
+@pytest.mark.parametrize(("pde", "grid", "dt"), [CASES[0], CASES[4]], ids=lambda v: type(v).__name__)
+def test_threads_share_the_samples(pde: SemiLinear, grid: Grid, dt: float) -> None:
+    u = 0.3 * torch.randn(37, 1, *grid.shape, dtype=DOUBLE)
+    step = pseudo_spectral(pde, grid, dt, substeps=4)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        alone = step(u)
+        torch.set_num_threads(3)
+        together = step(u)
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(alone, together)
+
+
+def test_a_size_with_other_factors_is_solved_with_tensors() -> None:
+    grid = Grid((44,), (TAU,))
+    step = pseudo_spectral(Burgers(0.1), grid, 0.1)
+    assert step.form == "packed"
+    with pytest.raises(ValueError, match="has only the form 'packed'"):
+        pseudo_spectral(Burgers(0.1), grid, 0.1, form="lanes")
+
+
+def test_few_long_lines_are_solved_with_tensors() -> None:
+    step = pseudo_spectral(Burgers(0.1), Grid((2**14,), (TAU,)), 1e-4)
+    assert step.packed is not None
+    form = step.packed.lanes(torch.float64)
+    assert form is not None and form.worthwhile(4) and not form.worthwhile(3)
+
+
+def test_without_numba_tensors_do_it_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    grid = Grid((64,), (22.0,))
+    u = 0.3 * torch.randn(6, 1, 64, dtype=DOUBLE)
+    fast = pseudo_spectral(KuramotoSivashinsky(), grid, 0.1)
+    monkeypatch.setattr("sciml.solvers.spectral.available", lambda: False)
+    slow = pseudo_spectral(KuramotoSivashinsky(), grid, 0.1)
+    assert (fast.form, slow.form) == ("lanes", "packed")
+    torch.testing.assert_close(rollout(fast, 20)(u), rollout(slow, 20)(u), rtol=0, atol=1e-12)
+
+    def missing(module: str, *, extra: str, purpose: str) -> None:
+        raise ModuleNotFoundError(f"{purpose} needs {module}: sciml[{extra}]")
+
+    monkeypatch.setattr("sciml.solvers.spectral.require", missing)
+    with pytest.raises(
+        ModuleNotFoundError, match=r"'lanes' of pseudo_spectral needs numba: sciml\[compiled\]"
+    ):
+        pseudo_spectral(KuramotoSivashinsky(), grid, 0.1, form="lanes")
+
+
+def test_availability_is_what_can_be_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert lanes.available()
+    monkeypatch.setattr("sciml.solvers.lanes.find_spec", lambda name: None)
+    assert not lanes.available()
