@@ -7,6 +7,7 @@ The way through Python per sample is what costs, so a batch is gathered into one
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -58,6 +59,7 @@ class Windows(TorchDataset[Tensor]):
                 f"frames {stride} apart need {span + 1}. Shorten history, horizon or stride."
             )
         self._span = span + 1
+        self._mapped: tuple[int, list[np.ndarray] | None] = (-1, None)
         self._per_block = np.array(per_block)
         self._ends = np.cumsum(counts)
         self._starts = self._ends - np.array(counts)
@@ -94,23 +96,50 @@ class Windows(TorchDataset[Tensor]):
         blocks = np.searchsorted(self._ends, index, side="right")
         within = index - self._starts[blocks]
         samples, frames = np.divmod(within, self._per_block[blocks])
-        span, stride = self._span, self.stride
-        parts = {b: self.split.blocks[b].parts() for b in np.unique(blocks).tolist()}
         rows = zip(out, blocks.tolist(), samples.tolist(), frames.tolist(), strict=True)
-        if all(len(found) == 1 for found in parts.values()):  # one field: no channels to pick
-            whole = {b: found[0][1] for b, found in parts.items()}
+        views = self._views()
+        if views is not None:
             for row, b, i, t in rows:
-                row[:] = whole[b][i, t : t + span : stride]
+                row[...] = views[b][i, t]
         else:
+            parts = {b: self.split.blocks[b].parts() for b in set(blocks.tolist())}
             for row, b, i, t in rows:
                 for channels, source in parts[b]:
-                    row[:, channels] = source[i, t : t + span : stride]
+                    row[:, channels] = source[i, t : t + self._span : self.stride]
         return torch.from_numpy(out)
+
+    def _views(self) -> list[np.ndarray] | None:
+        """Of each block all its windows at once, [sample, first frame], where each is one plain array.
+
+        Making such a view costs as much as copying a short window, so it is made once per process.
+        """
+        if self._mapped[0] != os.getpid():
+            parts = [block.parts() for block in self.split.blocks]
+            views = None
+            if all(len(found) == 1 and isinstance(found[0][1], np.ndarray) for found in parts):
+                views = [_windows(found[0][1], self.length, self.stride) for found in parts]
+            self._mapped = (os.getpid(), views)
+        return self._mapped[1]
+
+    def __getstate__(self) -> dict[str, object]:
+        return self.__dict__ | {"_mapped": (-1, None)}
 
     @staticmethod
     def collate(batch: Tensor) -> Tensor:
         """For a DataLoader: `__getitems__` already gives the batch."""
         return batch
+
+
+def _windows(array: np.ndarray, length: int, stride: int) -> np.ndarray:
+    """(n, T, ...) as overlapping windows (n, T - stride (length - 1), length, ...), without a copy."""
+    frames = array.shape[1] - stride * (length - 1)
+    n, t, *rest = array.strides
+    return np.lib.stride_tricks.as_strided(
+        array,
+        (array.shape[0], max(0, frames), length, *array.shape[2:]),
+        (n, t, stride * t, *rest),
+        writeable=False,
+    )
 
 
 def batches(
