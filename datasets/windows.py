@@ -115,10 +115,9 @@ class Windows(TorchDataset[Tensor]):
         """
         if self._mapped[0] != os.getpid():
             parts = [block.parts() for block in self.split.blocks]
-            views = None
-            if all(len(found) == 1 and isinstance(found[0][1], np.ndarray) for found in parts):
-                views = [_windows(found[0][1], self.length, self.stride) for found in parts]
-            self._mapped = (os.getpid(), views)
+            plain = [p[0][1] for p in parts if len(p) == 1 and isinstance(p[0][1], np.ndarray)]
+            views = [_windows(array, self.length, self.stride) for array in plain]
+            self._mapped = (os.getpid(), views if len(plain) == len(parts) else None)
         return self._mapped[1]
 
     def __getstate__(self) -> dict[str, object]:

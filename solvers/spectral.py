@@ -60,7 +60,7 @@ class PseudoSpectral:
         self.order, self.substeps, self.degree = order, substeps, degree
         self._spectral = Spectral(grid)
         self._mask = self._spectral.dealias(degree)
-        symbol = self._symbol()
+        symbol, self._coupled = self._symbol()
         # Parameters that learn change between calls, so nothing made from them is kept.
         self._learns = symbol.requires_grad
         self.linear = self._is_linear()
@@ -76,11 +76,11 @@ class PseudoSpectral:
         self.packed: Packed | None = None
         if self._learns:
             return
-        exact = etdrk(symbol, self._h, order)
+        exact = etdrk(symbol, self._h, order, coupled=self._coupled)
         # Both precisions now: a tensor made under torch.func or inference mode cannot be used outside.
         for dtype in (torch.float64, torch.float32):
             self._cache[dtype, torch.device("cpu")] = self._cast(exact, dtype, torch.device("cpu"))
-        alike = symbol.ndim == grid.dimension + 2 and symbol.shape[0] == 1
+        alike = symbol.ndim == grid.dimension + 2 and symbol.shape[0] == 1 and not self._coupled
         if form != "generic" and not self.linear and degree == 2 and alike and not symbol.is_complex():
             lanes = form != "packed" and available()
             self.packed = packed_form(pde, self._spectral, symbol[0], exact, self._h, self.substeps, lanes)
@@ -136,7 +136,7 @@ class PseudoSpectral:
         parts = self._coefficients(u)
         modes = parts.calculus.to_modes(u)
         if self.linear:
-            return parts.calculus.to_points(parts.method.propagators[-1] * modes)
+            return parts.calculus.to_points(parts.method.apply(parts.method.propagators[-1], modes))
 
         def nonlinear(v: Tensor) -> Tensor:
             w = parts.calculus.to_points(v * parts.mask)
@@ -148,28 +148,30 @@ class PseudoSpectral:
             modes = parts.method.step(modes, nonlinear)
         return parts.calculus.to_points(modes)
 
-    def _symbol(self) -> Tensor:
-        """Fourier multiplier of the linear part, (1 or B, C, *half spectrum) float64 or complex128.
+    def _symbol(self) -> tuple[Tensor, bool]:
+        """Fourier multiplier of the linear part, and whether it couples channels.
 
-        Raises:
-            ValueError: the linear part couples channels.
+        (1 or B, C, *half spectrum), or (1 or B, C, C, *half spectrum) where it does; float64 or complex128.
         """
         count = len(self.channels)
         shape = (1, count, *self._spectral.symbol_shape)
         symbol = Symbol(self._spectral)
         total = self.pde.linear(torch.ones(shape, dtype=torch.float64), symbol)
-        for channel in range(count if count > 1 else 0):
+        half = (-1, -1, *self._spectral.symbol_shape)
+        if count == 1:
+            return total.expand(half), False
+        columns = []
+        for channel in range(count):
             one = torch.zeros(shape, dtype=torch.float64)
             one[:, channel] = 1.0
-            image = self.pde.linear(one, symbol).detach()
-            image[:, channel] = 0.0
-            if bool((image.abs() > 1e-12 * total.detach().abs().max()).any()):
-                raise ValueError(
-                    f"pseudo_spectral got {type(self.pde).__name__}, whose linear part couples channel "
-                    f"{self.channels[channel]!r} to others; ETDRK needs one multiplier per channel. Move the "
-                    "coupling to `nonlinear`."
-                )
-        return total.expand(-1, -1, *self._spectral.symbol_shape)
+            columns.append(self.pde.linear(one, symbol).expand(half))
+        matrix = torch.stack(columns, dim=2)
+        size = matrix.detach().abs()
+        beside = size.amax(dim=(0, *range(3, size.ndim)))
+        beside.fill_diagonal_(0.0)
+        if bool((beside > 1e-12 * size.max()).any()):
+            return matrix, True
+        return torch.diagonal(matrix, dim1=1, dim2=2).movedim(-1, 1), False
 
     def _is_linear(self) -> bool:
         """Whether N vanishes identically, tried on one random state."""
@@ -181,7 +183,8 @@ class PseudoSpectral:
 
     def _coefficients(self, u: Tensor) -> _Coefficients:
         if self._learns:
-            return self._cast(etdrk(self._symbol(), self._h, self.order), u.dtype, u.device)
+            symbol, coupled = self._symbol()
+            return self._cast(etdrk(symbol, self._h, self.order, coupled=coupled), u.dtype, u.device)
         found = self._cache.get((u.dtype, u.device))
         if found is None:
             exact = self._cache[torch.float64, torch.device("cpu")].method
@@ -215,7 +218,7 @@ def pseudo_spectral(
     *,
     order: int = 4,
     substeps: int = 1,
-    degree: int = 2,
+    degree: int | None = None,
     form: Form = "auto",
 ) -> PseudoSpectral:
     """A Step that solves u_t = L u + N(u) on a grid of nodes that is periodic along every axis, 1D to 3D.
@@ -240,12 +243,12 @@ def pseudo_spectral(
         order: 1 to 4.
         substeps: equal ETDRK steps per Step. Stable for about h max|u| sum_d 1/dx_d <= 1 at order 4;
             `build` chooses. A linear equation is solved exactly in one.
-        degree: number of factors of the products in N.
+        degree: number of factors of the products in N; None takes that of the equation.
         form: "auto" takes the fastest form there is; the others insist on theirs, for comparisons.
 
     Raises:
-        ValueError: an argument is out of range, the grid does not fit, L couples channels, or the equation
-            or grid has not the form asked for.
+        ValueError: an argument is out of range, the grid does not fit, or the equation or grid
+            has not the form asked for.
         ModuleNotFoundError: the form "lanes" without numba, naming the extra.
 
     Cox and Matthews (2002); Kassam and Trefethen (2005); Orszag (1971) for the 2/3 rule.
@@ -267,6 +270,7 @@ def pseudo_spectral(
         raise ValueError(f"pseudo_spectral got form={form!r}; expected one of {get_args(Form)}.")
     if form == "lanes":
         require("numba", extra="compiled", purpose="the form 'lanes' of pseudo_spectral")
+    degree = pde.degree if degree is None else degree
     step = PseudoSpectral(pde, grid, dt, order=order, substeps=substeps, degree=degree, form=form)
     if form not in ("auto", step.form):
         raise ValueError(

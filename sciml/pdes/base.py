@@ -39,7 +39,13 @@ class PDE(ABC):
 
 
 class SemiLinear(PDE):
-    """u_t = L u + N(u), with L linear and of constant coefficients."""
+    """u_t = L u + N(u), with L linear and of constant coefficients.
+
+    `degree` is the largest number of factors in the products of N, which decides how many modes stay
+    free of aliases. L may couple channels.
+    """
+
+    degree: ClassVar[int] = 2
 
     @abstractmethod
     def linear(self, u: Tensor, calc: Calculus) -> Tensor:

@@ -73,12 +73,14 @@ class Etdrk:
 
     Stage j is `propagators[j] u + sum_i weights[j][i] N_i` with N_i the nonlinear term of the earlier
     stages; the first stage is u itself, the last row gives the new state. None stands for a zero weight.
-    All coefficients have the shape of L.
+    All coefficients have the shape of L: that of u where it is diagonal, (..., C, C, *modes) where it
+    couples the C channels of u.
     """
 
     propagators: tuple[Tensor, ...]
     weights: tuple[tuple[Tensor | None, ...], ...]
     order: int
+    coupled: bool = False
 
     def map(self, change: Callable[[Tensor], Tensor]) -> Etdrk:
         """The method with every distinct coefficient changed (cast, cut, expanded) once."""
@@ -93,29 +95,36 @@ class Etdrk:
             tuple(once(e) for e in self.propagators),
             tuple(tuple(None if w is None else once(w) for w in row) for row in self.weights),
             self.order,
+            self.coupled,
         )
+
+    def apply(self, coefficient: Tensor, u: Tensor) -> Tensor:
+        """A coefficient times (B, C, *modes)."""
+        return (coefficient * u.unsqueeze(1)).sum(dim=2) if self.coupled else coefficient * u
 
     def step(self, u: Tensor, nonlinear: Callable[[Tensor], Tensor]) -> Tensor:
         """u(t + dt) from u(t), both in the basis where L is diagonal. Differentiable."""
         slopes = [nonlinear(u)]
         for j, (propagator, row) in enumerate(zip(self.propagators, self.weights, strict=True)):
-            stage = propagator * u
+            stage = self.apply(propagator, u)
             for weight, slope in zip(row, slopes, strict=True):
                 if weight is not None:
-                    stage = stage + weight * slope
+                    stage = stage + self.apply(weight, slope)
             if j < len(self.weights) - 1:
                 slopes.append(nonlinear(stage))
         return stage
 
 
-def etdrk(linear: Tensor, dt: float, order: int = 4) -> Etdrk:
-    """Coefficients of ETDRK1 to ETDRK4 for u_t = L u + N(u) with L diagonal.
+def etdrk(linear: Tensor, dt: float, order: int = 4, *, coupled: bool = False) -> Etdrk:
+    """Coefficients of ETDRK1 to ETDRK4 for u_t = L u + N(u) with L diagonal, or one matrix per mode.
 
     Args:
         linear: the diagonal of L, (..., C, *modes) [1/time], real or complex; single precision is raised
             to double. A leading batch axis gives each sample its own operator. May require gradients.
+            Where `coupled`, (..., C, C, *modes) with leading axis (1 or B): a matrix over channels per mode.
         dt: time step [time].
         order: 1 to 4.
+        coupled: whether L couples the channels.
 
     Cox and Matthews, J. Comput. Phys. 176 (2002), equations 4, 22, 23-25, 26-29. ETDRK4's last inner
     stage e^{z/2} a + Q (2 N_b - N_u) is written out in u, so that all methods share one form.
@@ -123,6 +132,8 @@ def etdrk(linear: Tensor, dt: float, order: int = 4) -> Etdrk:
     if order not in (1, 2, 3, 4):
         raise ValueError(f"etdrk got order={order}; expected 1, 2, 3 or 4.")
     z = linear.to(torch.complex128 if linear.is_complex() else torch.float64) * dt
+    if coupled:
+        return _matrices(z, dt, order)
     whole = torch.exp(z)
     if order == 1:
         return Etdrk((whole,), ((dt * contour(_phi1, z),),), 1)
@@ -140,4 +151,51 @@ def etdrk(linear: Tensor, dt: float, order: int = 4) -> Etdrk:
         (half, half, whole, whole),
         ((q,), (None, q), (q * (half - 1), None, 2 * q), (first, middle, middle, last)),
         4,
+    )
+
+
+def phi_matrices(z: Tensor, count: int) -> list[Tensor]:
+    """e^Z, phi_1(Z), ..., phi_count(Z) of matrices (..., C, C), phi_k(z) = (phi_{k-1}(z) - 1/(k-1)!)/z.
+
+    They stand in the first row of blocks of the exponential of a larger matrix, with Z in the corner and
+    unit blocks above the diagonal: no division, so nothing cancels where Z is singular. Differentiable.
+    Al-Mohy and Higham, SIAM J. Sci. Comput. 33 (2011), theorem 2.1.
+    """
+    size = z.shape[-1]
+    large = z.new_zeros(*z.shape[:-2], (count + 1) * size, (count + 1) * size)
+    large[..., :size, :size] = z
+    unit = torch.eye(size, dtype=z.dtype, device=z.device)
+    for k in range(count):
+        large[..., k * size : (k + 1) * size, (k + 1) * size : (k + 2) * size] = unit
+    row = torch.linalg.matrix_exp(large)[..., :size, :]
+    return [row[..., k * size : (k + 1) * size] for k in range(count + 1)]
+
+
+def _matrices(z: Tensor, dt: float, order: int) -> Etdrk:
+    """The methods of `etdrk` with matrices (B, C, C, *modes); their weights are sums of phi functions."""
+    axes = (0, *range(3, z.ndim), 1, 2)
+    back = (0, z.ndim - 2, z.ndim - 1, *range(1, z.ndim - 2))
+    inner = z.permute(axes)
+
+    def outer(x: Tensor) -> Tensor:
+        return x.permute(back).contiguous()
+
+    whole, one, two, three = phi_matrices(inner, 3)
+    e = outer(whole)
+    if order == 1:
+        return Etdrk((e,), ((outer(dt * one),),), 1, True)
+    if order == 2:
+        return Etdrk((e, e), ((outer(dt * one),), (outer(dt * (one - two)), outer(dt * two))), 2, True)
+    half, first = phi_matrices(inner / 2, 1)
+    h, q = outer(half), outer(dt / 2 * first)
+    start = outer(dt * (one - 3 * two + 4 * three))
+    last = outer(dt * (4 * three - two))
+    middle = outer(dt * (4 * two - 8 * three))
+    if order == 3:
+        whole_step = outer(dt * one)
+        return Etdrk((h, e, e), ((q,), (-whole_step, 2 * whole_step), (start, middle, last)), 3, True)
+    middle = middle / 2
+    between = outer(dt / 2 * first @ (half - torch.eye(half.shape[-1], dtype=z.dtype, device=z.device)))
+    return Etdrk(
+        (h, h, e, e), ((q,), (None, q), (between, None, 2 * q), (start, middle, middle, last)), 4, True
     )

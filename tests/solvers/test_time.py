@@ -23,7 +23,7 @@ from sciml.solvers.time import (
     etdrk,
     explicit_rk,
 )
-from sciml.solvers.time.etdrk import _first, _last, _middle, _phi1, _phi2
+from sciml.solvers.time.etdrk import _first, _last, _middle, _phi1, _phi2, phi_matrices
 
 
 def _predators(u: torch.Tensor) -> torch.Tensor:
@@ -170,3 +170,41 @@ def test_coefficients_are_differentiable_in_the_operator() -> None:
 def test_an_unknown_order_is_refused() -> None:
     with pytest.raises(ValueError, match="order=5; expected 1, 2, 3 or 4"):
         etdrk(torch.zeros(1), 0.1, 5)
+
+
+@pytest.mark.parametrize("order", [1, 2, 3, 4])
+def test_matrix_coefficients_are_those_of_the_eigenvalues(order: int) -> None:
+    """A rotated diagonal operator: stiff, small and zero eigenvalues, which scalar formulas treat apart."""
+    eigenvalues = torch.tensor([[-400.0, -1e-6, 0.0], [0.3, -2.0, -30.0]], dtype=torch.float64).T  # (C, K)
+    generator = torch.Generator().manual_seed(0)
+    rotation = torch.linalg.qr(torch.randn(3, 3, generator=generator, dtype=torch.float64))[0]
+    matrices = torch.einsum("ic,ck,jc->ijk", rotation, eigenvalues, rotation)[None]
+    diagonal = etdrk(eigenvalues[None], 0.1, order)
+    coupled = etdrk(matrices, 0.1, order, coupled=True)
+    u = torch.randn(2, 3, 2, generator=generator, dtype=torch.float64)
+
+    def turned(x: torch.Tensor) -> torch.Tensor:
+        return torch.einsum("ic,bck->bik", rotation, x)
+
+    def back(x: torch.Tensor) -> torch.Tensor:
+        return torch.einsum("ic,bik->bck", rotation, x)
+
+    expected = turned(diagonal.step(back(u), lambda v: back(turned(v).sin())))
+    # Squaring the exponential of a norm of 40 loses two digits.
+    torch.testing.assert_close(coupled.step(u, torch.sin), expected, rtol=0, atol=1e-12)
+
+
+def test_matrix_coefficients_of_a_matrix_without_eigenvectors() -> None:
+    # e^{tJ} = [[1, t], [0, 1]] and phi_1 = [[1, t/2], [0, 1]] for a Jordan block J at zero.
+    block = torch.tensor([[0.0, 1.0], [0.0, 0.0]], dtype=torch.float64)
+    whole, first = phi_matrices(0.7 * block, 1)
+    unit = torch.eye(2, dtype=torch.float64)
+    torch.testing.assert_close(whole, unit + 0.7 * block, rtol=0, atol=1e-15)
+    torch.testing.assert_close(first, unit + 0.35 * block, rtol=0, atol=1e-15)
+
+
+def test_matrix_coefficients_are_differentiable() -> None:
+    generator = torch.Generator().manual_seed(0)
+    linear = torch.randn(1, 2, 2, 2, generator=generator, dtype=torch.float64, requires_grad=True)
+    u = torch.randn(1, 2, 2, generator=generator, dtype=torch.float64)
+    assert torch.autograd.gradcheck(lambda a: etdrk(a, 0.3, 4, coupled=True).step(u, torch.sin), linear)

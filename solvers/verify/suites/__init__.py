@@ -1,0 +1,14 @@
+"""What is measured of each equation: one file per family, each with its own `SUITES`."""
+
+from sciml.solvers.verify.certificate import Suites
+from sciml.solvers.verify.suites import burgers, chaos, euler, linear, vorticity
+
+SUITES: Suites = {
+    **linear.SUITES,
+    **burgers.SUITES,
+    **chaos.SUITES,
+    **vorticity.SUITES,
+    **euler.SUITES,
+}
+
+__all__ = ["SUITES"]
