@@ -17,7 +17,7 @@ from sciml.solvers.spectral import pseudo_spectral
 from sciml.solvers.time import EULER, HEUN, RK4, SSPRK3, Tableau, explicit_rk
 from sciml.step import Step
 
-# h * max_speed * sum_d 1/dx_d of an ETDRK step: half the limit on the imaginary axis for modes cut by the
+# h times the rate of the nonlinear part (for transport max_speed * sum_d 1/dx_d) of an ETDRK step: half the limit on the imaginary axis for modes cut by the
 # 2/3 rule at orders 3 and 4, where the error in time then stays below that of the grid; orders 1 and 2 have
 # no stable piece of that axis and live on dissipation alone.
 _COURANT = {1: 0.1, 2: 0.25, 3: 0.5, 4: 0.5}
@@ -206,7 +206,7 @@ def _fourier(
     pde: SemiLinear, grid: Grid, dt: float, order: int, substeps: int | None, max_speed: float
 ) -> Solver:
     name = type(pde).__name__
-    rate = max_speed * sum(1.0 / h for h in grid.spacing)
+    rate = pde.nonlinear_rate(grid, max_speed)
     limit = _COURANT[order] / rate
     count = max(1, math.ceil(dt / limit * (1 - 1e-12))) if substeps is None else substeps
     step = pseudo_spectral(pde, grid, dt, order=order, substeps=count)
@@ -219,15 +219,15 @@ def _fourier(
             "exactly, whatever dt.",
         )
     if substeps is None:
-        asked = f"keep h * max_speed * sum(1/dx) <= {_COURANT[order]:g}"
+        asked = f"keep h * rate <= {_COURANT[order]:g}"
     elif dt / count <= 2 * limit * (1 + 1e-12):
-        asked = "were asked for, within the advective limit"
+        asked = "were asked for, within the limit"
     else:
         # Not refused: the speed is a guess and dissipation helps; coarse solvers are judged by their result.
-        asked = f"were asked for, beyond the advective limit {2 * limit:.3g} of a substep: it may blow up"
+        asked = f"were asked for, beyond the limit {2 * limit:.3g} of a substep: it may blow up"
     reason = (
         f"{name} is semi-linear on a periodic grid: its stiff linear part is exact in Fourier space, so only "
-        f"advection at max_speed={max_speed:g} limits the step; {count} substeps {asked}."
+        f"the nonlinear part, of rate {rate:.3g} at max_speed={max_speed:g}, limits the step; {count} substeps {asked}."
     )
     return Solver(step, count, step.method, reason)
 

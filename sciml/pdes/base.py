@@ -55,6 +55,14 @@ class SemiLinear(PDE):
     def nonlinear(self, u: Tensor, calc: Calculus) -> Tensor:
         """N(u), zero for a linear equation."""
 
+    def nonlinear_rate(self, grid: Grid, max_speed: float) -> float:
+        """Largest rate [1/time] at which N acts on what a grid resolves, for the choice of a time step.
+
+        As stated here that of transport at `max_speed` [length/time], sum_d max_speed/dx_d; an equation
+        whose N reacts or disperses states its own.
+        """
+        return max_speed * sum(1.0 / h for h in grid.spacing)
+
     def rhs(self, u: Tensor, calc: Calculus) -> Tensor:
         return self.linear(u, calc) + self.nonlinear(u, calc)
 
