@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -17,12 +18,14 @@ from sciml.solvers.spectral import pseudo_spectral
 from sciml.solvers.time import EULER, HEUN, RK4, SSPRK3, Tableau, explicit_rk
 from sciml.step import Step
 
-# h times the rate of the nonlinear part (for transport max_speed * sum_d 1/dx_d) of an ETDRK step: half the limit on the imaginary axis for modes cut by the
-# 2/3 rule at orders 3 and 4, where the error in time then stays below that of the grid; orders 1 and 2 have
-# no stable piece of that axis and live on dissipation alone.
+# h times the rate of the nonlinear part (for transport max_speed * sum_d 1/dx_d) of an ETDRK step: half the
+# limit on the imaginary axis for modes cut by the 2/3 rule at orders 3 and 4, where the error in time then
+# stays below that of the grid; orders 1 and 2 have no stable piece of that axis and live on dissipation alone.
 _COURANT = {1: 0.1, 2: 0.25, 3: 0.5, 4: 0.5}
 _EXPLICIT: dict[int, Tableau] = {1: EULER, 2: HEUN, 3: SSPRK3, 4: RK4}
 _SAFETY = 0.8
+
+Basis = Literal["auto", "trigonometric"]
 
 
 class Solver:
@@ -122,6 +125,7 @@ def build(
     substeps: int | None = None,
     max_speed: float = 1.0,
     cfl: float = 0.4,
+    basis: Basis = "auto",
 ) -> Solver:
     """A classical solver of an equation on a domain as a Step of `dt`.
 
@@ -129,6 +133,8 @@ def build(
     - `ConservationLaw` on a grid of cells: finite volumes (MUSCL, HLLC or Rusanov, SSPRK3).
     - any equation on nodes with bounded sides: finite differences (order 4 where `order` is 4 and the
       axes have the points, else 2), explicit Runge-Kutta; nodes on Dirichlet sides hold their value.
+    - `SemiLinear` on nodes with bounded sides and `basis="trigonometric"`: sine and cosine series, ETDRK. Never
+      chosen unasked, because Dirichlet sides are then zero rather than held at the values of the state.
     - heat and advection(-diffusion) on a `Mesh`: linear finite elements, implicit (extra `fem`).
 
     Args:
@@ -142,6 +148,8 @@ def build(
             order of max|u| for Burgers and Kuramoto-Sivashinsky, max|v| for the vorticity equation.
             Not used by finite volumes, which measure it.
         cfl: Courant number of finite volumes.
+        basis: "trigonometric" insists on Fourier, sine and cosine series (`pseudo_spectral`), for homogeneous
+            sides and equations that keep their symmetry.
 
     Returns a `Solver` that computes in the precision of the state and says what it is in `.method`,
     `.substeps` and `.reason`.
@@ -166,6 +174,15 @@ def build(
         raise UserError(f"build got substeps={substeps}; expected at least 1, or None to choose.")
     if not (math.isfinite(max_speed) and max_speed > 0):
         raise UserError(f"build got max_speed={max_speed}; expected a positive speed.")
+    if basis not in get_args(Basis):
+        raise UserError(f"build got basis={basis!r}; expected one of {get_args(Basis)}.")
+    if basis == "trigonometric" and not (
+        isinstance(pde, SemiLinear) and isinstance(domain, Grid) and domain.centering == "node"
+    ):
+        raise UserError(
+            f"build got basis='trigonometric' for {name} on a {type(domain).__name__}; sine and cosine series "
+            "are there for semi-linear equations on a Grid of nodes. Leave basis='auto'."
+        )
     if isinstance(domain, Cloud):
         raise UserError(f"build got a Cloud; {name} is solved on a Grid or a Mesh.")
     if domain.dimension not in pde.dimensions:
@@ -195,10 +212,8 @@ def build(
         raise UserError(
             f"build got {name} on a grid of cells; it is solved at nodes. Use Grid(..., centering='node')."
         )
-    if all(domain.periodic):
-        if isinstance(pde, SemiLinear):
-            return _fourier(pde, domain, dt, order, substeps, max_speed)
-        return _lines(pde, domain, dt, order, substeps, max_speed)
+    if isinstance(pde, SemiLinear) and (all(domain.periodic) or basis == "trigonometric"):
+        return _fourier(pde, domain, dt, order, substeps, max_speed)
     return _lines(pde, domain, dt, order, substeps, max_speed)
 
 
@@ -209,14 +224,19 @@ def _fourier(
     rate = pde.nonlinear_rate(grid, max_speed)
     limit = _COURANT[order] / rate
     count = max(1, math.ceil(dt / limit * (1 - 1e-12))) if substeps is None else substeps
-    step = pseudo_spectral(pde, grid, dt, order=order, substeps=count)
+    try:
+        step = pseudo_spectral(pde, grid, dt, order=order, substeps=count)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    where, space = ("a periodic grid", "Fourier space")
+    if step.sides is not None:
+        where, space = ("a grid with homogeneous sides", "sine and cosine series")
     if step.linear:
         return Solver(
             step,
             1,
             step.method,
-            f"{name} is linear with constant coefficients on a periodic grid: Fourier modes are advanced "
-            "exactly, whatever dt.",
+            f"{name} is linear with constant coefficients on {where}: its modes are advanced exactly, whatever dt.",
         )
     if substeps is None:
         asked = f"keep h * rate <= {_COURANT[order]:g}"
@@ -226,7 +246,7 @@ def _fourier(
         # Not refused: the speed is a guess and dissipation helps; coarse solvers are judged by their result.
         asked = f"were asked for, beyond the limit {2 * limit:.3g} of a substep: it may blow up"
     reason = (
-        f"{name} is semi-linear on a periodic grid: its stiff linear part is exact in Fourier space, so only "
+        f"{name} is semi-linear on {where}: its stiff linear part is exact in {space}, so only "
         f"the nonlinear part, of rate {rate:.3g} at max_speed={max_speed:g}, limits the step; {count} substeps {asked}."
     )
     return Solver(step, count, step.method, reason)

@@ -1,4 +1,5 @@
-"""Fourier pseudo-spectral steps with exponential time differencing, on periodic grids."""
+"""Pseudo-spectral steps with exponential time differencing: Fourier series on periodic axes, sine and cosine
+series between homogeneous sides."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from sciml.calculus import Spectral, Symbol
+from sciml.calculus import Spectral, Symbol, Trigonometric
 from sciml.domains import Domain, Grid
 from sciml.extras import require
 from sciml.pdes.base import SemiLinear
@@ -19,6 +20,9 @@ from sciml.solvers.spectral_packed import Packed, packed_form
 from sciml.solvers.time.etdrk import Etdrk, etdrk
 
 Form = Literal["auto", "lanes", "packed", "generic"]
+
+# Largest value, relative to the state, that passes for zero on a Dirichlet side: data of single precision.
+_ZERO = 1e-5
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,7 @@ class PseudoSpectral:
         linear: whether the nonlinear term is zero, so that the step is exact for any dt.
         form: how steps without derivatives are computed: "lanes", "packed" or "generic".
         packed: the fast form of the nonlinear term, or None where there is none.
+        sides: the sine and cosine series of a grid with bounded axes, or None.
         method: the scheme in words.
     """
 
@@ -58,7 +63,11 @@ class PseudoSpectral:
         self.domain: Domain = grid
         self.channels = pde.channels(grid.dimension)
         self.order, self.substeps, self.degree = order, substeps, degree
-        self._spectral = Spectral(grid)
+        self.sides = None if all(grid.periodic) else Trigonometric(grid, pde.fields)
+        # Between sides the state is continued by its mirror images; all that follows sees a periodic box.
+        self._spectral = Spectral(grid) if self.sides is None else self.sides.doubled
+        if self.sides is not None:
+            _check_parity(pde, self.sides)
         self._mask = self._spectral.dealias(degree)
         symbol, self._coupled = self._symbol()
         # Parameters that learn change between calls, so nothing made from them is kept.
@@ -67,11 +76,11 @@ class PseudoSpectral:
         if self.linear:
             self.substeps = 1
         self._h = self.dt / self.substeps
+        rule = "2/3 rule" if degree == 2 else f"products of degree {degree}"
+        series = _series(grid)
         self.method = (
-            "Fourier, exact in time" if self.linear else f"Fourier pseudo-spectral, ETDRK{order}, 2/3 rule"
+            f"{series}, exact in time" if self.linear else f"{series} pseudo-spectral, ETDRK{order}, {rule}"
         )
-        if not self.linear and degree != 2:
-            self.method = f"Fourier pseudo-spectral, ETDRK{order}, products of degree {degree}"
         self._cache: dict[tuple[torch.dtype, torch.device], _Coefficients] = {}
         self.packed: Packed | None = None
         if self._learns:
@@ -105,6 +114,14 @@ class PseudoSpectral:
                 f"pseudo_spectral got a state of shape {tuple(u.shape)} and type {u.dtype}; expected "
                 f"(B, *{expected}) with channels {self.channels}, in float32 or float64."
             )
+        if self.sides is None:
+            return self._periodic(u)
+        if not torch._C._are_functorch_transforms_active():
+            _check_zero_sides(u.detach(), self.sides)
+        return self.sides.restrict(self._periodic(self.sides.extend(u)))
+
+    def _periodic(self, u: Tensor) -> Tensor:
+        """The step on the periodic box."""
         if self.packed is not None and not _is_differentiated(u):
             return self._separated(u, self.packed(u))
         return self._plain(u)
@@ -134,7 +151,7 @@ class PseudoSpectral:
     def _plain(self, u: Tensor) -> Tensor:
         """The form for every equation, differentiable."""
         parts = self._coefficients(u)
-        modes = parts.calculus.to_modes(u)
+        modes = parts.calculus.to_modes(self.pde.admissible(u, parts.calculus))
         if self.linear:
             return parts.calculus.to_points(parts.method.apply(parts.method.propagators[-1], modes))
 
@@ -176,7 +193,7 @@ class PseudoSpectral:
     def _is_linear(self) -> bool:
         """Whether N vanishes identically, tried on one random state."""
         generator = torch.Generator().manual_seed(0)
-        shape = (1, len(self.channels), *self.grid.shape)
+        shape = (1, len(self.channels), *self._spectral.grid.shape)
         probe = torch.randn(shape, generator=generator, dtype=torch.float64)
         with torch.no_grad():
             return not bool(self.pde.nonlinear(probe, self._spectral).any())
@@ -198,8 +215,72 @@ class PseudoSpectral:
         def change(x: Tensor) -> Tensor:
             return x.to(device=device, dtype=dtype.to_complex() if x.is_complex() else dtype)
 
-        calculus = self._spectral if device.type == "cpu" else Spectral(self.grid).to(device)
+        calculus = self._spectral if device.type == "cpu" else Spectral(self._spectral.grid).to(device)
         return _Coefficients(method.map(change), self._mask.to(device=device, dtype=dtype), calculus)
+
+
+def _series(grid: Grid) -> str:
+    """Names of the series along the axes, for people."""
+    names = []
+    for sides in grid.sides:
+        if sides[0] == "periodic":
+            names.append("Fourier")
+        elif "wall" in sides or sides[0] != sides[1]:
+            names += ["sine", "cosine"]
+        else:
+            names.append("sine" if sides[0] == "dirichlet" else "cosine")
+    return "-".join(dict.fromkeys(names))
+
+
+def _check_parity(pde: SemiLinear, sides: Trigonometric) -> None:
+    """Refuse an equation that does not keep the symmetry of the mirror images, tried on a random state."""
+    grid = sides.grid
+    name, channels = type(pde).__name__, pde.channels(grid.dimension)
+    generator = torch.Generator().manual_seed(0)
+    shape = (1, len(channels), *grid.shape)
+    probe = sides.extend(torch.randn(shape, generator=generator, dtype=torch.float64))
+    for part, operator in (("linear", pde.linear), ("nonlinear", pde.nonlinear)):
+        with torch.no_grad():
+            try:
+                rate = operator(probe, sides.doubled)
+            except RuntimeError as error:
+                raise ValueError(
+                    f"pseudo_spectral got {name} on {grid}; its {part} part cannot be evaluated on the mirror "
+                    f"image of {sides.doubled.grid.shape} points, as a field given on the points of the grid "
+                    f"cannot: {error}"
+                ) from error
+            for axis in range(grid.dimension):
+                image = sides.mirrored(rate, axis)
+                # Rounding, of high derivatives too, is relative to the largest rate.
+                if torch.allclose(image, rate, rtol=0, atol=1e-8 * float(rate.abs().max()), equal_nan=True):
+                    continue
+                raise ValueError(
+                    f"pseudo_spectral got {name} with sides {grid.sides[axis]} on axis {axis}; its {part} part does "
+                    "not keep the symmetry of sine and cosine series there (odd about Dirichlet sides, even about "
+                    "Neumann sides; about walls odd for the normal component of a vector, else even), as an odd "
+                    "number of derivatives along the axis or an even power between Dirichlet sides do not. Use other "
+                    "sides, or finite differences: build(pde, grid, dt)."
+                )
+
+
+def _check_zero_sides(u: Tensor, sides: Trigonometric) -> None:
+    """Refuse a state that does not vanish where its sine series do."""
+    if not u.numel():
+        return
+    size = u.flatten(1).abs().amax(dim=1)
+    for axis, n in enumerate(sides.grid.shape):
+        for odd, index in zip(sides.odd(axis), (0, n - 1), strict=True):
+            if not odd:
+                continue
+            on_side = (u if len(odd) == u.shape[1] else u[:, list(odd)]).select(2 + axis, index)
+            value = on_side.flatten(1).abs().amax(dim=1)
+            # False for what is not a number: a blow-up is a result.
+            if bool((value > _ZERO * size).any()):
+                raise ValueError(
+                    f"pseudo_spectral got a state of up to {float(value.max()):.3g} on a side of axis {axis} where "
+                    "it has to vanish, as sine series do. Subtract a steady field with these values, or use "
+                    "finite differences, which hold them: build(pde, grid, dt)."
+                )
 
 
 def _is_differentiated(u: Tensor) -> bool:
@@ -221,13 +302,23 @@ def pseudo_spectral(
     degree: int | None = None,
     form: Form = "auto",
 ) -> PseudoSpectral:
-    """A Step that solves u_t = L u + N(u) on a grid of nodes that is periodic along every axis, 1D to 3D.
+    """A Step that solves u_t = L u + N(u) on a grid of nodes with periodic or homogeneous sides, 1D to 3D.
 
     The linear part is exact in time, the nonlinear one of the given order; both are exact in space for
     what the grid resolves. Products are taken between the modes |k| < N/(degree + 1) and cut back to
     them (the 2/3 rule for squares); modes above follow the linear part alone, so that a step of dt -> 0
     changes nothing. The mean is kept to rounding where N has none. A state that blows up becomes
     non-finite and raises nothing.
+
+    Bounded axes have sine and cosine series (`Trigonometric`): u = 0 on Dirichlet sides, du/dn = 0 on Neumann
+    sides, a mirror at walls, which are free of friction; the two sides of an axis may differ. The equation must
+    keep the symmetry of the series, which is tried: heat and waves between any of them, reactions between Neumann
+    sides and, where they are odd in u, between Dirichlet sides, Burgers and Kuramoto-Sivashinsky between
+    Dirichlet sides in 1D, Burgers between walls in 1D to 3D, two-dimensional vorticity between Dirichlet sides,
+    which are walls to the flow. The state is continued by its mirror images and advanced on a periodic box of 2^d times
+    the points for d bounded axes (4 times along an axis whose sides differ): the result is that of the Fourier
+    method there, restricted. Values that are not zero are refused on Dirichlet sides; finite differences, as
+    `build` chooses them by default, hold them.
 
     Differentiable in the state and in parameters that are tensors, in reverse and forward mode. Where no
     derivative is asked for, equations with a fast form (`spectral_packed`) use it: two real samples travel
@@ -238,7 +329,7 @@ def pseudo_spectral(
 
     Args:
         pde: the equation; parameters (B, 1, ...) give each sample of a batch its own.
-        grid: nodes, periodic.
+        grid: nodes; sides periodic, "dirichlet", "neumann" or "wall".
         dt: time of one Step [time].
         order: 1 to 4.
         substeps: equal ETDRK steps per Step. Stable for about h max|u| sum_d 1/dx_d <= 1 at order 4;
@@ -247,8 +338,9 @@ def pseudo_spectral(
         form: "auto" takes the fastest form there is; the others insist on theirs, for comparisons.
 
     Raises:
-        ValueError: an argument is out of range, the grid does not fit, or the equation or grid
-            has not the form asked for.
+        ValueError: an argument is out of range, the grid does not fit, the equation does not keep the
+            symmetry of the series, or the equation or grid has not the form asked for. The step itself raises
+            it for states of the wrong shape, or that do not vanish on Dirichlet sides.
         ModuleNotFoundError: the form "lanes" without numba, naming the extra.
 
     Cox and Matthews (2002); Kassam and Trefethen (2005); Orszag (1971) for the 2/3 rule.

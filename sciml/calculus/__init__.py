@@ -6,6 +6,7 @@ from sciml.calculus.constants import Constants
 from sciml.calculus.finite_difference import FiniteDifference
 from sciml.calculus.p1 import P1
 from sciml.calculus.spectral import Spectral, Symbol
+from sciml.calculus.trigonometric import Trigonometric
 
 __all__ = [
     "P1",
@@ -15,4 +16,5 @@ __all__ = [
     "FiniteDifference",
     "Spectral",
     "Symbol",
+    "Trigonometric",
 ]

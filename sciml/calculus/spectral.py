@@ -12,7 +12,7 @@ from sciml.calculus.constants import Constants
 from sciml.domains import Grid
 
 
-def _factor(k: Tensor, order: int) -> Tensor:
+def factor(k: Tensor, order: int) -> Tensor:
     """(i k)^order, real for even orders and complex for odd ones."""
     sign = -1.0 if order % 4 in (2, 3) else 1.0
     power = sign * k**order
@@ -40,13 +40,15 @@ class Spectral(Calculus):
         if not all(grid.periodic):
             raise ValueError(
                 f"Spectral got a grid with sides {grid.sides}; Fourier derivatives need every axis to be "
-                "periodic. Use FiniteDifference, or boundary='periodic'."
+                "periodic. Use Trigonometric where fields or their normal derivatives vanish on the sides, "
+                "FiniteDifference elsewhere, or boundary='periodic'."
             )
         self.grid = grid
         self.dimension = grid.dimension
         last = grid.dimension - 1
         values: dict[str, Tensor] = {}
         square = torch.zeros((), dtype=torch.float64)
+        odd_square = torch.zeros((), dtype=torch.float64)
         for axis, (n, length) in enumerate(zip(grid.shape, grid.lengths, strict=True)):
             unit = 2 * math.pi / length
             half = unit * torch.arange(n // 2 + 1, dtype=torch.float64)
@@ -64,10 +66,15 @@ class Spectral(Calculus):
             values[f"k{axis}"] = (half if axis == last else full).reshape(broadcast)
             values[f"odd_k{axis}"] = (odd_half if axis == last else odd_signed).reshape(broadcast)
             square = square + values[f"k{axis}"] ** 2
+            odd_square = odd_square + values[f"odd_k{axis}"] ** 2
         values["laplacian"] = -square
         inverse = torch.zeros_like(square)
         inverse[square > 0] = -1 / square[square > 0]
         values["inverse_laplacian"] = inverse
+        # div(grad) has no Nyquist modes, unlike the Laplacian; its own inverse makes projections exact.
+        values["inverse_odd_square"] = torch.where(
+            odd_square > 0, 1 / torch.where(odd_square > 0, odd_square, 1.0), 0.0
+        )
         self.constants = Constants(values)
 
     @property
@@ -125,8 +132,8 @@ class Spectral(Calculus):
         # One transform along one axis: cheaper than a transform of all of them.
         dim = u.ndim - self.dimension + axis
         name = f"line{axis}" if order % 2 == 0 else f"odd_line{axis}"
-        factor = _factor(self.constants.get(name, u), order)
-        modes = torch.fft.rfft(u, dim=dim) * factor.reshape(-1, *[1] * (self.dimension - 1 - axis))
+        line = factor(self.constants.get(name, u), order)
+        modes = torch.fft.rfft(u, dim=dim) * line.reshape(-1, *[1] * (self.dimension - 1 - axis))
         return torch.fft.irfft(modes, n=self.grid.shape[axis], dim=dim)
 
     def laplacian(self, u: Tensor) -> Tensor:
@@ -136,6 +143,27 @@ class Spectral(Calculus):
     def inverse_laplacian(self, u: Tensor) -> Tensor:
         self._check(u, 0, 2)
         return self.to_points(self.to_modes(u) * self.constants.get("inverse_laplacian", u))
+
+    def solenoidal(self, f: Tensor) -> Tensor:
+        """Leray projection f^ - k (k . f^)/|k|^2, (B, D, *points) -> (B, D, *points) [f].
+
+        The divergence that is left is rounding, also where f is not resolved: k is that of odd
+        derivatives. The mean and what has no divergence stay as they are. Self-adjoint under the plain
+        sum over the points.
+        """
+        self._check(f, 0, 1)
+        if f.shape[1] != self.dimension:
+            raise ValueError(
+                f"Spectral.solenoidal got {f.shape[1]} components in {self.dimension} space axes; expected one "
+                "per axis."
+            )
+        modes = self.to_modes(f)
+        waves = [self.constants.get(f"odd_k{axis}", f) for axis in range(self.dimension)]
+        flux = sum(
+            (k * modes[:, axis] for axis, k in enumerate(waves)), start=torch.zeros_like(modes[:, 0])
+        )
+        flux = flux * self.constants.get("inverse_odd_square", f)
+        return f - self.to_points(torch.stack([k * flux for k in waves], dim=1))
 
     def _check(self, u: Tensor, axis: int, order: int) -> None:
         check_request(self, axis, order)
@@ -161,7 +189,7 @@ class Symbol(Calculus):
     def derivative(self, u: Tensor, axis: int, order: int = 1) -> Tensor:
         check_request(self, axis, order)
         name = f"k{axis}" if order % 2 == 0 else f"odd_k{axis}"
-        return u * _factor(self.spectral.constants.get(name, u), order)
+        return u * factor(self.spectral.constants.get(name, u), order)
 
     def laplacian(self, u: Tensor) -> Tensor:
         return u * self.spectral.constants.get("laplacian", u)
