@@ -151,7 +151,7 @@ class PseudoSpectral:
     def _plain(self, u: Tensor) -> Tensor:
         """The form for every equation, differentiable."""
         parts = self._coefficients(u)
-        modes = parts.calculus.to_modes(self.pde.admissible(u, parts.calculus))
+        modes = parts.calculus.to_modes(self.pde.project(u, parts.calculus))
         if self.linear:
             return parts.calculus.to_points(parts.method.apply(parts.method.propagators[-1], modes))
 

@@ -51,3 +51,35 @@ class Calculus(nn.Module, ABC):
             TypeError: this calculus has no inverse Laplacian.
         """
         raise TypeError(f"{type(self).__name__} has no inverse Laplacian; use Spectral on a periodic grid.")
+
+    def curl(self, u: Tensor) -> Tensor:
+        """Curl of a vector, (B, 2, *points) -> (B, 1, *points) or (B, 3, *points) -> (B, 3, *points)
+        [u / length].
+
+        Raises:
+            ValueError: there is one space axis, or not one component per axis.
+        """
+        if self.dimension == 1 or u.shape[1] != self.dimension:
+            raise ValueError(
+                f"curl got {u.shape[1]} components in {self.dimension} space axes; expected one per axis, "
+                "two or three."
+            )
+        if self.dimension == 2:
+            return self.derivative(u[:, 1:], 0) - self.derivative(u[:, :1], 1)
+        # The components that a direction needs travel together: three passes, not six.
+        x = self.derivative(u[:, 1:], 0)
+        y = self.derivative(u[:, ::2], 1)
+        z = self.derivative(u[:, :2], 2)
+        return torch.stack([y[:, 1] - z[:, 1], z[:, 0] - x[:, 1], x[:, 0] - y[:, 0]], dim=1)
+
+    def solenoidal(self, f: Tensor) -> Tensor:
+        """The part of a vector without divergence, f - grad(inverse_laplacian(div f)), mean included.
+
+        (B, D, *points) -> (B, D, *points) [f]. As stated here the divergence that is left falls with the
+        error of the derivatives; `Spectral` has an exact form.
+
+        Raises:
+            TypeError: this calculus has no inverse Laplacian.
+        """
+        pressure = self.inverse_laplacian(self.div(f.unsqueeze(1)))
+        return f - self.gradient(pressure)[:, 0]

@@ -6,8 +6,10 @@ from sciml.pdes.base import PDE, ConservationLaw, Elliptic, HasExact, SemiLinear
 from sciml.pdes.burgers import Burgers
 from sciml.pdes.darcy import Darcy
 from sciml.pdes.euler import CompressibleEuler
+from sciml.pdes.forcings import ShearForcing, fno_forcing, kolmogorov_forcing
 from sciml.pdes.heat import Heat
 from sciml.pdes.kuramoto_sivashinsky import KuramotoSivashinsky
+from sciml.pdes.navier_stokes import NavierStokes
 from sciml.pdes.navier_stokes_vorticity import NavierStokesVorticity
 from sciml.pdes.poisson import Poisson
 
@@ -18,6 +20,7 @@ PDES: tuple[type[PDE], ...] = (
     Burgers,
     KuramotoSivashinsky,
     NavierStokesVorticity,
+    NavierStokes,
     CompressibleEuler,
 )
 
@@ -34,8 +37,12 @@ __all__ = [
     "HasExact",
     "Heat",
     "KuramotoSivashinsky",
+    "NavierStokes",
     "NavierStokesVorticity",
     "Poisson",
     "SemiLinear",
+    "ShearForcing",
+    "fno_forcing",
     "integral",
+    "kolmogorov_forcing",
 ]

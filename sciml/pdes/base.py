@@ -32,6 +32,14 @@ class PDE(ABC):
         """Quantities that the exact flow keeps, name -> (B,); none unless the equation states them."""
         return {}
 
+    def project(self, u: Tensor, calc: Calculus) -> Tensor:
+        """The state nearest to u that the equation admits, (B, C, *points); u itself unless it says otherwise.
+
+        Applied twice it changes by rounding what it gave once. Spectral solvers apply it to the state that
+        each of their Steps starts from.
+        """
+        return u
+
     @classmethod
     def channels(cls, dimension: int) -> tuple[str, ...]:
         """Names of the C channels in `dimension` space axes."""

@@ -14,6 +14,7 @@ from sciml.calculus.base import Calculus
 from sciml.calculus.spectral import Spectral
 from sciml.domains import Domain, Grid
 from sciml.pdes.base import SemiLinear, integral, is_periodic
+from sciml.pdes.forcings import ShearForcing, checked_forcing, response, shear_of
 from sciml.pdes.parameters import Parameter, check_parameter, fit
 from sciml.trajectory import Field
 
@@ -30,13 +31,13 @@ class NavierStokesVorticity(SemiLinear):
         viscosity: nu [length^2/time], not negative.
         drag: mu [1/time], linear friction with the ground.
         forcing: none; a pair (k, F) for Kolmogorov forcing F sin(k y) of the x velocity, which is
-            f = -F k cos(k y) here, with k [1/length] fitting the box; or f itself, (1 or B, 1, *points)
-            [1/time^2].
+            f = -F k cos(k y) here, with k [1/length] fitting the box; a `ShearForcing`, such as
+            `fno_forcing()`; or f itself, (1 or B, 1, *points) [1/time^2].
     """
 
     viscosity: Parameter = 0.01
     drag: Parameter = 0.0
-    forcing: tuple[float, float] | Tensor | None = None
+    forcing: tuple[float, float] | ShearForcing | Tensor | None = None
 
     fields: ClassVar[tuple[Field, ...]] = (Field("vorticity", "1/s"),)
     dimensions: ClassVar[tuple[int, ...]] = (2,)
@@ -44,16 +45,7 @@ class NavierStokesVorticity(SemiLinear):
     def __post_init__(self) -> None:
         check_parameter("NavierStokesVorticity", "viscosity", self.viscosity, minimum=0.0)
         check_parameter("NavierStokesVorticity", "drag", self.drag)
-        if self.forcing is None:
-            return
-        if not isinstance(self.forcing, Tensor):
-            pair = tuple(float(v) for v in self.forcing)
-            if len(pair) != 2:
-                raise ValueError(
-                    f"NavierStokesVorticity got forcing {pair}; expected (wavenumber, amplitude) or a field."
-                )
-            object.__setattr__(self, "forcing", pair)
-        check_parameter("NavierStokesVorticity", "forcing", torch.as_tensor(self.forcing))
+        object.__setattr__(self, "forcing", checked_forcing("NavierStokesVorticity", self.forcing))
 
     def velocity(self, w: Tensor, calc: Calculus) -> Tensor:
         """Velocity (B, 2, *points) [length/time] of the vorticity (B, 1, *points)."""
@@ -62,12 +54,13 @@ class NavierStokesVorticity(SemiLinear):
 
     def force(self, w: Tensor, calc: Calculus) -> Tensor | None:
         """The forcing f on the points of w, (1 or B, 1, *points), or None."""
-        if self.forcing is None:
-            return None
         if isinstance(self.forcing, Tensor):
             return self.forcing.to(w)
-        k, amplitude = self.forcing
-        return -amplitude * k * torch.cos(k * calc.coordinates(w)[:, 1:2])
+        shear = shear_of(self.forcing)
+        if shear is None:
+            return None
+        shear.check(calc)
+        return shear.vorticity(calc.coordinates(w))
 
     def linear(self, u: Tensor, calc: Calculus) -> Tensor:
         return fit(self.viscosity, u) * calc.laplacian(u) - fit(self.drag, u) * u
@@ -100,25 +93,21 @@ class NavierStokesVorticity(SemiLinear):
         """Vorticity at points x (B, 2, *points) and times t of a flow whose transport term vanishes.
 
         Without forcing the Taylor-Green vortices 2 cos(x) cos(y) exp(-(2 nu + mu) t) on a box of side
-        2 pi; with Kolmogorov forcing the laminar flow that starts from rest.
+        2 pi; with a pair or a `ShearForcing` the laminar flow that starts from rest.
 
         Raises:
             ValueError: the forcing is a field.
         """
         t = torch.as_tensor(t, dtype=x.dtype, device=x.device)
         nu, drag = fit(self.viscosity, x), fit(self.drag, x)
-        if self.forcing is None:
-            return 2 * torch.exp(-(2 * nu + drag) * t) * torch.cos(x).prod(dim=1, keepdim=True)
         if isinstance(self.forcing, Tensor):
             raise ValueError("NavierStokesVorticity knows no exact solution for a forcing field.")
-        k, amplitude = self.forcing
-        rate = torch.as_tensor(nu * k**2 + drag, dtype=x.dtype, device=x.device)
-        # (1 - exp(-rate t))/rate, which is t where nothing damps
-        damped = torch.where(rate == 0, t, -torch.expm1(-rate * t) / torch.where(rate == 0, 1.0, rate))
-        return -amplitude * k * damped * torch.cos(k * x[:, 1:2])
+        shear = shear_of(self.forcing)
+        if shear is None:
+            return 2 * torch.exp(-(2 * nu + drag) * t) * torch.cos(x).prod(dim=1, keepdim=True)
+        return response(nu * shear.square + drag, t) * shear.vorticity(x)
 
     def exact_lengths(self, dimension: int) -> tuple[float, ...]:
         """Sides of the periodic box of `exact` [length]."""
-        if isinstance(self.forcing, tuple) and not self.forcing[0].is_integer():
-            return (2 * math.pi / abs(self.forcing[0]),) * dimension
-        return (2 * math.pi,) * dimension
+        shear = shear_of(self.forcing)
+        return (2 * math.pi,) * dimension if shear is None else shear.lengths(dimension)
