@@ -9,14 +9,14 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sciml.domains import Cloud, Domain, Grid, Mesh, NodeType
+    from sciml.domains import Cloud, Domain, Grid, Mesh, NodeType, Point
     from sciml.step import FunctionStep, Step, iterate, persistence, repeat, rollout, with_dtype
     from sciml.trajectory import Field, Trajectory, channel_names, first_non_finite
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    **dict.fromkeys(("Cloud", "Domain", "Grid", "Mesh", "NodeType"), "sciml.domains"),
+    **dict.fromkeys(("Cloud", "Domain", "Grid", "Mesh", "NodeType", "Point"), "sciml.domains"),
     **dict.fromkeys(
         ("FunctionStep", "Step", "iterate", "persistence", "repeat", "rollout", "with_dtype"), "sciml.step"
     ),
@@ -31,6 +31,7 @@ __all__ = [
     "Grid",
     "Mesh",
     "NodeType",
+    "Point",
     "Step",
     "Trajectory",
     "channel_names",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from sciml.domains import AXIS_NAMES, Cloud, Domain, Grid, Mesh
+from sciml.domains import AXIS_NAMES, Cloud, Domain, Grid, Mesh, Point
 
 if TYPE_CHECKING:
     import pyvista
@@ -46,7 +46,7 @@ class Trajectory:
     """States over time.
 
     Args:
-        data: (B, T, C, *points).
+        data: (B, T, C, *points); (B, T, C) for a system without space.
         domain: where the points lie.
         times: (T,) [time].
         fields: the quantities behind the C channels, in order.
@@ -64,7 +64,8 @@ class Trajectory:
 
     def __post_init__(self) -> None:
         expected = len(channel_names(self.fields, self.domain.dimension))
-        if self.data.ndim < 4 or self.data.shape[2] != expected:
+        least = 3 if isinstance(self.domain, Point) else 4
+        if self.data.ndim < least or self.data.shape[2] != expected:
             raise ValueError(
                 f"Trajectory got data of shape {tuple(self.data.shape)}; expected (B, T, C, *points) "
                 f"with C = {expected} channels {self.channels}."
@@ -110,6 +111,8 @@ class Trajectory:
             coordinates: dict[str, Any] = {
                 name: (name, axis.numpy()) for name, axis in zip(points, self.domain.axes(), strict=True)
             }
+        elif isinstance(self.domain, Point):
+            points, coordinates = (), {}
         else:
             points = ("node",)
             coordinates = {}
@@ -165,7 +168,10 @@ class Trajectory:
             def flat(values: Any) -> Any:
                 return values
         else:
-            raise TypeError("to_pyvista draws grids and meshes; a cloud's points are its own field.")
+            raise TypeError(
+                "to_pyvista draws grids and meshes; a cloud's points are its own field, and a system without "
+                "space has none."
+            )
         channel = 0
         for f in self.fields:
             count = len(f.channels(dimension))

@@ -3,8 +3,9 @@
 from sciml.domains.cloud import Cloud
 from sciml.domains.grid import AXIS_NAMES, Centering, Grid, Side, Sides
 from sciml.domains.mesh import Mesh, NodeType
+from sciml.domains.point import Point
 
-Domain = Grid | Mesh | Cloud
+Domain = Grid | Mesh | Cloud | Point
 
 __all__ = [
     "AXIS_NAMES",
@@ -14,6 +15,7 @@ __all__ = [
     "Grid",
     "Mesh",
     "NodeType",
+    "Point",
     "Side",
     "Sides",
 ]
