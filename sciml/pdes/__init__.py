@@ -3,21 +3,28 @@
 from sciml.pdes.advection import Advection
 from sciml.pdes.advection_diffusion import AdvectionDiffusion
 from sciml.pdes.base import PDE, ConservationLaw, Elliptic, HasExact, SemiLinear, integral
-from sciml.pdes.burgers import Burgers
+from sciml.pdes.burgers import Burgers, ConservativeBurgers, ScalarBurgers
 from sciml.pdes.darcy import Darcy
 from sciml.pdes.euler import CompressibleEuler
 from sciml.pdes.forcings import ShearForcing, fno_forcing, kolmogorov_forcing
 from sciml.pdes.heat import Heat
+from sciml.pdes.korteweg_de_vries import KortewegDeVries
 from sciml.pdes.kuramoto_sivashinsky import KuramotoSivashinsky
 from sciml.pdes.navier_stokes import NavierStokes
 from sciml.pdes.navier_stokes_vorticity import NavierStokesVorticity
 from sciml.pdes.poisson import Poisson
+from sciml.pdes.schroedinger import GrossPitaevskii, Schroedinger
 
 PDES: tuple[type[PDE], ...] = (
     Advection,
     Heat,
     AdvectionDiffusion,
     Burgers,
+    ConservativeBurgers,
+    ScalarBurgers,
+    KortewegDeVries,
+    Schroedinger,
+    GrossPitaevskii,
     KuramotoSivashinsky,
     NavierStokesVorticity,
     NavierStokes,
@@ -32,14 +39,19 @@ __all__ = [
     "Burgers",
     "CompressibleEuler",
     "ConservationLaw",
+    "ConservativeBurgers",
     "Darcy",
     "Elliptic",
+    "GrossPitaevskii",
     "HasExact",
     "Heat",
+    "KortewegDeVries",
     "KuramotoSivashinsky",
     "NavierStokes",
     "NavierStokesVorticity",
     "Poisson",
+    "ScalarBurgers",
+    "Schroedinger",
     "SemiLinear",
     "ShearForcing",
     "fno_forcing",

@@ -1,4 +1,4 @@
-"""Burgers' equation."""
+"""Burgers' equation and its two conservative forms."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from sciml.calculus.base import Calculus
-from sciml.domains import Domain
+from sciml.domains import Domain, Grid
 from sciml.pdes.base import SemiLinear, integral, is_periodic
 from sciml.pdes.parameters import Parameter, check_parameter, fit
 from sciml.trajectory import Field
@@ -22,6 +22,9 @@ _WAVES = {
     2: ((1.0, 1.0), (1.0, -1.0)),
     3: ((1.0, 1.0, 1.0), (1.0, -1.0, 0.0)),
 }
+# Direction of the velocity in the exact plane wave of the conservative form along k = (1, ..., 1), with
+# k . c = |k|^2 and not parallel to k.
+_DIRECTION = {1: (1.0,), 2: (1.5, 0.5), 3: (2.0, 1.25, -0.25)}
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,7 @@ class Burgers(SemiLinear):
 
     In 1D the non-linear term is the divergence of u^2/2, so that the integral of u is kept on a periodic
     grid; in 2D and 3D (u . grad) u is no divergence, and div(u u)/2, which is one, differs from it by
-    u div(u)/2 and is another equation: the Cole-Hopf solution does not satisfy it.
+    u div(u)/2 and is another equation (`ConservativeBurgers`), which the Cole-Hopf solution does not satisfy.
 
     Args:
         viscosity: nu [length^2/time], not negative.
@@ -72,14 +75,7 @@ class Burgers(SemiLinear):
         Raises:
             ValueError: the viscosity is zero, or a time is negative.
         """
-        nu = torch.as_tensor(fit(self.viscosity, x), dtype=x.dtype, device=x.device)
-        time = torch.as_tensor(t, dtype=x.dtype, device=x.device)
-        if not float(nu.detach().min()) > 0 or float(time.detach().min()) < 0:
-            raise ValueError(
-                f"Burgers.exact got viscosity {float(nu.detach().min()):g} and times from "
-                f"{float(time.detach().min()):g}; Cole-Hopf needs a positive viscosity and times of at "
-                "least 0."
-            )
+        nu, time = _cole_hopf_arguments("Burgers", self.viscosity, x, t)
         total = torch.zeros((), dtype=x.dtype, device=x.device)
         for wave in _WAVES[x.shape[1]]:
             k = x.new_tensor(wave).reshape(1, -1, *[1] * (x.ndim - 2))
@@ -90,6 +86,131 @@ class Burgers(SemiLinear):
     def exact_lengths(self, dimension: int) -> tuple[float, ...]:
         """Sides of the periodic box of `exact` [length]."""
         return (2 * math.pi,) * dimension
+
+
+@dataclass(frozen=True)
+class ConservativeBurgers(SemiLinear):
+    """Burgers' equation in conservative vector form, u_t + div(u u)/2 = nu lap(u), one channel per axis.
+
+    Component i obeys d_t u_i + sum_j d_j(u_i u_j)/2 = nu lap(u_i), so that each component's integral is
+    kept on a periodic grid. In 1D this is `Burgers`; in 2D and 3D it is another equation, without the
+    Cole-Hopf transformation except for waves that depend on one coordinate only.
+
+    Args:
+        viscosity: nu [length^2/time], not negative.
+    """
+
+    viscosity: Parameter = 0.1
+
+    fields: ClassVar[tuple[Field, ...]] = (Field("velocity", "m/s", rank=1),)
+
+    def __post_init__(self) -> None:
+        check_parameter("ConservativeBurgers", "viscosity", self.viscosity, minimum=0.0)
+
+    def linear(self, u: Tensor, calc: Calculus) -> Tensor:
+        return fit(self.viscosity, u) * calc.laplacian(u)
+
+    def nonlinear(self, u: Tensor, calc: Calculus) -> Tensor:
+        if u.shape[1] != calc.dimension:
+            raise ValueError(
+                f"ConservativeBurgers got {u.shape[1]} channels in {calc.dimension} space axes; expected one "
+                "velocity component per axis."
+            )
+        return -0.5 * calc.div(u.unsqueeze(1) * u.unsqueeze(2))
+
+    def invariants(self, u: Tensor, domain: Domain) -> Mapping[str, Tensor]:
+        if not (isinstance(domain, Grid) and is_periodic(domain)):
+            return {}
+        total = integral(u, domain)
+        return {f"momentum_{name}": total[:, axis] for axis, name in enumerate(domain.axis_names)}
+
+    def exact(self, x: Tensor, t: Tensor | float) -> Tensor:
+        """A plane wave along the diagonal on a box of side 2 pi, of `Burgers.exact`'s profile in 1D.
+
+        u = c f(k . x, |k|^2 t) with k = (1, ..., 1) and k . c = |k|^2. Differentiable in x, and in t > 0.
+
+        Raises:
+            ValueError: the viscosity is zero, or a time is negative.
+        """
+        nu, time = _cole_hopf_arguments("ConservativeBurgers", self.viscosity, x, t)
+        dimension = x.shape[1]
+        direction = x.new_tensor(_DIRECTION[dimension]).reshape(1, -1, *[1] * (x.ndim - 2))
+        return direction * _steepening_sine(x.sum(dim=1, keepdim=True), dimension * time, nu)
+
+    def exact_lengths(self, dimension: int) -> tuple[float, ...]:
+        """Sides of the periodic box of `exact` [length]."""
+        return (2 * math.pi,) * dimension
+
+
+@dataclass(frozen=True)
+class ScalarBurgers(SemiLinear):
+    """Burgers' equation of one channel, u_t + (b/2) sum_d d(u^2)/dx_d = nu lap(u).
+
+    The same scalar is carried along every axis, at the speed b u. Its integral is kept on a periodic grid,
+    and its extremes bound it.
+
+    Args:
+        viscosity: nu [length^2/time], not negative.
+        convection: b [length/(time u)].
+    """
+
+    viscosity: Parameter = 0.1
+    convection: Parameter = 1.0
+
+    fields: ClassVar[tuple[Field, ...]] = (Field("u"),)
+
+    def __post_init__(self) -> None:
+        check_parameter("ScalarBurgers", "viscosity", self.viscosity, minimum=0.0)
+        check_parameter("ScalarBurgers", "convection", self.convection)
+
+    def linear(self, u: Tensor, calc: Calculus) -> Tensor:
+        return fit(self.viscosity, u) * calc.laplacian(u)
+
+    def nonlinear(self, u: Tensor, calc: Calculus) -> Tensor:
+        flux = u.square().unsqueeze(2).expand(-1, -1, calc.dimension, *u.shape[2:])
+        return -0.5 * fit(self.convection, u) * calc.div(flux)
+
+    def nonlinear_rate(self, grid: Grid, max_speed: float) -> float:
+        """|b| max|u| sum_d 1/dx_d, with `max_speed` read as the largest |u|."""
+        largest = float(torch.as_tensor(self.convection).detach().abs().max())
+        return max(largest * max_speed * sum(1.0 / h for h in grid.spacing), 1e-12)
+
+    def invariants(self, u: Tensor, domain: Domain) -> Mapping[str, Tensor]:
+        return {"integral": integral(u, domain)[:, 0]} if is_periodic(domain) else {}
+
+    def exact(self, x: Tensor, t: Tensor | float) -> Tensor:
+        """A wave along the diagonal on a box of side 2 pi: f(x + y + z, D t)/b with `Burgers.exact`'s f in 1D.
+
+        Differentiable in x, and in t > 0.
+
+        Raises:
+            ValueError: viscosity or convection is zero, or a time is negative.
+        """
+        nu, time = _cole_hopf_arguments("ScalarBurgers", self.viscosity, x, t)
+        if not bool(torch.as_tensor(self.convection).detach().abs().min() > 0):
+            raise ValueError(
+                f"ScalarBurgers.exact got convection {self.convection}; Cole-Hopf needs one other than 0."
+            )
+        wave = _steepening_sine(x.sum(dim=1, keepdim=True), x.shape[1] * time, nu)
+        return wave / fit(self.convection, x)
+
+    def exact_lengths(self, dimension: int) -> tuple[float, ...]:
+        """Sides of the periodic box of `exact` [length]."""
+        return (2 * math.pi,) * dimension
+
+
+def _cole_hopf_arguments(
+    owner: str, viscosity: Parameter, x: Tensor, t: Tensor | float
+) -> tuple[Tensor, Tensor]:
+    """Viscosity and time as tensors like x, or ValueError."""
+    nu = torch.as_tensor(fit(viscosity, x), dtype=x.dtype, device=x.device)
+    time = torch.as_tensor(t, dtype=x.dtype, device=x.device)
+    if not float(nu.detach().min()) > 0 or float(time.detach().min()) < 0:
+        raise ValueError(
+            f"{owner}.exact got viscosity {float(nu.detach().min()):g} and times from "
+            f"{float(time.detach().min()):g}; Cole-Hopf needs a positive viscosity and times of at least 0."
+        )
+    return nu, time
 
 
 def _steepening_sine(x: Tensor, t: Tensor, nu: Tensor) -> Tensor:

@@ -16,18 +16,24 @@ from sciml.trajectory import Field
 
 @dataclass(frozen=True)
 class KuramotoSivashinsky(SemiLinear):
-    """Kuramoto-Sivashinsky equation, dimensionless; the sides of the box are its only parameters.
+    """Kuramoto-Sivashinsky equation, dimensionless; the sides of the box set what it does.
 
-    In 1D the derivative form u_t + u u_x + u_xx + u_xxxx = 0, with u the slope of a front. In 2D and 3D
-    the integrated form for its height, u_t + |grad u|^2/2 + lap(u) + lap(lap(u)) = 0, less the spatial
-    mean of the second term: that mean grows without bound and acts back on nothing. The vector form
+    In 1D the derivative form u_t + u u_x + u_xx + u_xxxx = 0, with u the slope of a front. In 2D and 3D,
+    and in 1D where `integrated`, the form for its height (of combustion),
+    u_t + |grad u|^2/2 + lap(u) + lap(lap(u)) = 0, less the spatial mean of the second term: that mean
+    grows without bound and acts back on nothing. In 1D its slope obeys the derivative form. The vector form
     would be one statement for all dimensions, but its solenoidal modes grow with nothing to saturate
     them, so that rounding ends it. The mean of u is kept in each form, on periodic boxes; the mean is
     taken over the points, which have to cover the box evenly.
 
+    Args:
+        integrated: whether u is the height in 1D too.
+
     Chaotic from sides of about 22 on. Kuramoto, Progress of Theoretical Physics 55 (1976) 356-369;
     Sivashinsky, Acta Astronautica 4 (1977) 1177-1206.
     """
+
+    integrated: bool = False
 
     fields: ClassVar[tuple[Field, ...]] = (Field("u"),)
 
@@ -38,7 +44,7 @@ class KuramotoSivashinsky(SemiLinear):
         return -(curvature + calc.laplacian(curvature))
 
     def nonlinear(self, u: Tensor, calc: Calculus) -> Tensor:
-        if calc.dimension == 1:
+        if calc.dimension == 1 and not self.integrated:
             return -0.5 * calc.derivative(u.square(), 0)
         steepness = 0.5 * calc.gradient(u).square().sum(dim=2)
         return steepness.mean(dim=tuple(range(2, u.ndim)), keepdim=True) - steepness

@@ -2,6 +2,7 @@
 
 from sciml.solvers.time.etdrk import Etdrk, contour, etdrk
 from sciml.solvers.time.explicit import explicit_rk
+from sciml.solvers.time.splitting import SPLITTINGS, STRANG, YOSHIDA4, Splitting, splitting
 from sciml.solvers.time.tableau import (
     DOPRI5,
     EULER,
@@ -25,11 +26,16 @@ __all__ = [
     "RK3",
     "RK38",
     "RK4",
+    "SPLITTINGS",
     "SSPRK3",
+    "STRANG",
     "TABLEAUS",
+    "YOSHIDA4",
     "Etdrk",
+    "Splitting",
     "Tableau",
     "contour",
     "etdrk",
     "explicit_rk",
+    "splitting",
 ]

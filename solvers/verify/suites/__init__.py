@@ -1,12 +1,13 @@
 """What is measured of each equation: one file per family, each with its own `SUITES`."""
 
 from sciml.solvers.verify.certificate import Suites
-from sciml.solvers.verify.suites import burgers, chaos, euler, flow, linear, vorticity
+from sciml.solvers.verify.suites import burgers, chaos, dispersive, euler, flow, linear, vorticity
 
 SUITES: Suites = {
     **linear.SUITES,
     **burgers.SUITES,
     **chaos.SUITES,
+    **dispersive.SUITES,
     **vorticity.SUITES,
     **flow.SUITES,
     **euler.SUITES,
