@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, cast, get_args
 
 import torch
 from torch import Tensor
@@ -14,7 +14,7 @@ from torch.autograd import forward_ad
 from sciml.calculus import Spectral, Symbol, Trigonometric
 from sciml.domains import Domain, Grid
 from sciml.extras import require
-from sciml.pdes.base import SemiLinear
+from sciml.pdes.base import SemiLinear, SplitSemiLinear
 from sciml.solvers.lanes import available
 from sciml.solvers.spectral_packed import Packed, packed_form
 from sciml.solvers.time.etdrk import Etdrk, etdrk
@@ -151,19 +151,39 @@ class PseudoSpectral:
     def _plain(self, u: Tensor) -> Tensor:
         """The form for every equation, differentiable."""
         parts = self._coefficients(u)
-        modes = parts.calculus.to_modes(self.pde.project(u, parts.calculus))
+        symbol = Symbol(parts.calculus)
+        modes = self.pde.project(parts.calculus.to_modes(u), symbol)
         if self.linear:
             return parts.calculus.to_points(parts.method.apply(parts.method.propagators[-1], modes))
 
-        def nonlinear(v: Tensor) -> Tensor:
+        def split(v: Tensor) -> Tensor:
+            fields = parts.calculus.to_points(pde.before(v * parts.mask, symbol))
+            rate = pde.products(fields, parts.calculus).to(u.dtype)
+            return pde.after(parts.calculus.to_modes(rate), symbol) * parts.mask
+
+        def whole(v: Tensor) -> Tensor:
             w = parts.calculus.to_points(v * parts.mask)
             # Parameters in double precision would raise the state to theirs.
             rate = self.pde.nonlinear(w, parts.calculus).to(u.dtype)
             return parts.calculus.to_modes(rate) * parts.mask
 
+        pde = cast(SplitSemiLinear, self.pde)
+        # A subclass that states N anew is taken at its word.
+        stated = type(self.pde).nonlinear
+        nonlinear = split if stated is SplitSemiLinear.nonlinear else whole
         for _ in range(self.substeps):
             modes = parts.method.step(modes, nonlinear)
         return parts.calculus.to_points(modes)
+
+    def linear_method(self) -> tuple[Etdrk, Tensor]:
+        """The method's coefficients in float64, and how far up each mode that products reach stands.
+
+        (*half spectrum) from 0 for the mean to 1 at the last mode of every axis; 0 where products do not reach.
+        """
+        symbol, coupled = self._symbol()
+        total = sum(k.abs() for k in self._spectral.wavenumbers)
+        height = total / sum(math.pi / h for h in self.grid.spacing)
+        return etdrk(symbol.detach(), self._h, self.order, coupled=coupled), height * self._mask
 
     def _symbol(self) -> tuple[Tensor, bool]:
         """Fourier multiplier of the linear part, and whether it couples channels.

@@ -157,13 +157,16 @@ class Spectral(Calculus):
                 f"Spectral.solenoidal got {f.shape[1]} components in {self.dimension} space axes; expected one "
                 "per axis."
             )
-        modes = self.to_modes(f)
-        waves = [self.constants.get(f"odd_k{axis}", f) for axis in range(self.dimension)]
-        flux = sum(
-            (k * modes[:, axis] for axis, k in enumerate(waves)), start=torch.zeros_like(modes[:, 0])
-        )
-        flux = flux * self.constants.get("inverse_odd_square", f)
-        return f - self.to_points(torch.stack([k * flux for k in waves], dim=1))
+        return f - self.to_points(self.gradient_part(self.to_modes(f)))
+
+    def gradient_part(self, modes: Tensor) -> Tensor:
+        """What `solenoidal` takes away, on modes, (B, D, *symbol_shape) -> (B, D, *symbol_shape)."""
+        waves = [self.constants.get(f"odd_k{axis}", modes) for axis in range(self.dimension)]
+        flux = waves[0] * modes[:, 0]
+        for axis in range(1, self.dimension):
+            flux = flux + waves[axis] * modes[:, axis]
+        flux = flux * self.constants.get("inverse_odd_square", modes)
+        return torch.stack([k * flux for k in waves], dim=1)
 
     def _check(self, u: Tensor, axis: int, order: int) -> None:
         check_request(self, axis, order)
@@ -196,6 +199,9 @@ class Symbol(Calculus):
 
     def inverse_laplacian(self, u: Tensor) -> Tensor:
         return u * self.spectral.constants.get("inverse_laplacian", u)
+
+    def solenoidal(self, f: Tensor) -> Tensor:
+        return f - self.spectral.gradient_part(f)
 
 
 def check_request(calc: Calculus, axis: int, order: int) -> None:

@@ -35,8 +35,8 @@ class PDE(ABC):
     def project(self, u: Tensor, calc: Calculus) -> Tensor:
         """The state nearest to u that the equation admits, (B, C, *points); u itself unless it says otherwise.
 
-        Applied twice it changes by rounding what it gave once. Spectral solvers apply it to the state that
-        each of their Steps starts from.
+        A linear projection of constant coefficients: spectral solvers apply it, with a `Symbol`, to the
+        modes of the state that each of their Steps starts from.
         """
         return u
 
@@ -73,6 +73,30 @@ class SemiLinear(PDE):
 
     def rhs(self, u: Tensor, calc: Calculus) -> Tensor:
         return self.linear(u, calc) + self.nonlinear(u, calc)
+
+
+class SplitSemiLinear(SemiLinear):
+    """A semi-linear equation with N(u) = after(products(before(u))).
+
+    `before` and `after` are linear of constant coefficients, `products` works point by point. A spectral
+    solver runs the first two on Fourier modes, where a derivative is a multiplication, and transforms only
+    what goes in and out of the products.
+    """
+
+    @abstractmethod
+    def before(self, u: Tensor, calc: Calculus) -> Tensor:
+        """The fields that the products are made of, (B, C, *points) -> (B, F, *points)."""
+
+    @abstractmethod
+    def products(self, fields: Tensor, calc: Calculus) -> Tensor:
+        """Products of the fields, and forces, point by point, (B, F, *points) -> (B, G, *points)."""
+
+    @abstractmethod
+    def after(self, products: Tensor, calc: Calculus) -> Tensor:
+        """N of the products, (B, G, *points) -> (B, C, *points)."""
+
+    def nonlinear(self, u: Tensor, calc: Calculus) -> Tensor:
+        return self.after(self.products(self.before(u, calc), calc), calc)
 
 
 class ConservationLaw(PDE):

@@ -13,7 +13,7 @@ from torch import Tensor
 from sciml.calculus.base import Calculus
 from sciml.calculus.spectral import Spectral
 from sciml.domains import Domain, Grid
-from sciml.pdes.base import SemiLinear, integral, is_periodic
+from sciml.pdes.base import SplitSemiLinear, integral, is_periodic
 from sciml.pdes.forcings import ShearForcing, checked_forcing, response, shear_of
 from sciml.pdes.parameters import Parameter, check_parameter, fit
 from sciml.trajectory import Field
@@ -24,7 +24,7 @@ _ABC = (1.0, 0.7, 0.4)
 
 
 @dataclass(frozen=True)
-class NavierStokes(SemiLinear):
+class NavierStokes(SplitSemiLinear):
     """Incompressible Navier-Stokes equations on a periodic box, one channel per axis, density one.
 
         u_t = P[u x curl(u) + f] + nu lap(u) - mu u,    div u = 0
@@ -80,18 +80,28 @@ class NavierStokes(SemiLinear):
     def linear(self, u: Tensor, calc: Calculus) -> Tensor:
         return fit(self.viscosity, u) * calc.laplacian(u) - fit(self.drag, u) * u
 
-    def nonlinear(self, u: Tensor, calc: Calculus) -> Tensor:
+    def before(self, u: Tensor, calc: Calculus) -> Tensor:
+        """Velocity and vorticity, D and 1 or 3 channels."""
         self._check(u, calc)
-        w = calc.curl(u)
+        return torch.cat([u, calc.curl(u)], dim=1)
+
+    def products(self, fields: Tensor, calc: Calculus) -> Tensor:
+        """u x curl(u) without its mean, and the force."""
         if calc.dimension == 2:
-            lamb = torch.cat([u[:, 1:] * w, -u[:, :1] * w], dim=1)
+            u, v, w = fields.split(1, dim=1)
+            lamb = torch.cat([v * w, -u * w], dim=1)
         else:
-            (a, b, c), (p, q, r) = u.unbind(1), w.unbind(1)
+            # A third of the time of torch.linalg.cross, which wants its axis last.
+            a, b, c, p, q, r = fields.unbind(1)
             lamb = torch.stack([b * r - c * q, c * p - a * r, a * q - b * p], dim=1)
         # Zero but for rounding where div u = 0; the mean flow has no other way to drift.
-        lamb = lamb - lamb.mean(dim=tuple(range(2, u.ndim)), keepdim=True)
-        force = self.force(u, calc)
-        return calc.solenoidal(lamb if force is None else lamb + force)
+        lamb = lamb - lamb.mean(dim=tuple(range(2, lamb.ndim)), keepdim=True)
+        force = self.force(fields[:, : calc.dimension], calc)
+        return lamb if force is None else lamb + force
+
+    def after(self, products: Tensor, calc: Calculus) -> Tensor:
+        """The part without divergence; the rest is the pressure's."""
+        return calc.solenoidal(products)
 
     def _check(self, u: Tensor, calc: Calculus) -> None:
         if calc.dimension not in self.dimensions or u.shape[1] != calc.dimension:

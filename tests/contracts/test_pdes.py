@@ -18,7 +18,8 @@ SEMILINEAR = [case for case in CASES if isinstance(case.values[0], SemiLinear)]
 AT_POINTS = [
     case
     for case in CASES
-    if isinstance(case.values[0], HasExact) and not isinstance(case.values[0], (NavierStokes, NavierStokesVorticity))
+    if isinstance(case.values[0], HasExact)
+    and not isinstance(case.values[0], (NavierStokes, NavierStokesVorticity))
 ]
 
 
