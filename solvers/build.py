@@ -14,7 +14,7 @@ from sciml.domains import Cloud, Domain, Grid, Mesh
 from sciml.errors import UserError
 from sciml.extras import require
 from sciml.pdes.base import PDE, ConservationLaw, Elliptic, SemiLinear
-from sciml.solvers.spectral import pseudo_spectral
+from sciml.solvers.spectral import PseudoSpectral, pseudo_spectral
 from sciml.solvers.time import EULER, HEUN, RK4, SSPRK3, Tableau, explicit_rk
 from sciml.step import Step
 
@@ -22,6 +22,8 @@ from sciml.step import Step
 # limit on the imaginary axis for modes cut by the 2/3 rule at orders 3 and 4, where the error in time then
 # stays below that of the grid; orders 1 and 2 have no stable piece of that axis and live on dissipation alone.
 _COURANT = {1: 0.1, 2: 0.25, 3: 0.5, 4: 0.5}
+# What a substep may multiply a mode by, beyond the growth of the equation itself, before it is refused.
+_GROWTH = 2.0
 _EXPLICIT: dict[int, Tableau] = {1: EULER, 2: HEUN, 3: SSPRK3, 4: RK4}
 _SAFETY = 0.8
 
@@ -243,13 +245,41 @@ def _fourier(
     elif dt / count <= 2 * limit * (1 + 1e-12):
         asked = "were asked for, within the limit"
     else:
-        # Not refused: the speed is a guess and dissipation helps; coarse solvers are judged by their result.
+        growth = _amplification(step, rate)
+        if growth > _GROWTH:
+            raise UserError(
+                f"build got substeps={substeps} for {name}: a substep of {dt / count:.3g} at max_speed="
+                f"{max_speed:g} (rate {rate:.3g}) multiplies some modes by {growth:.3g}, which blows up. The limit is "
+                f"about {2 * limit:.3g}: use at least {math.ceil(dt / (2 * limit))} substeps, or substeps=None, which "
+                "chooses."
+            )
+        # Dissipation helps beyond the limit, and a coarse solver is judged by its result.
         asked = f"were asked for, beyond the limit {2 * limit:.3g} of a substep: it may blow up"
     reason = (
         f"{name} is semi-linear on {where}: its stiff linear part is exact in {space}, so only "
         f"the nonlinear part, of rate {rate:.3g} at max_speed={max_speed:g}, limits the step; {count} substeps {asked}."
     )
     return Solver(step, count, step.method, reason)
+
+
+def _amplification(step: PseudoSpectral, rate: float) -> float:
+    """Largest factor by which a substep multiplies a mode where N acts as transport, beyond its own growth.
+
+    With N replaced by i m(k), m growing with the wavenumber to pi times the rate at the grid's last mode, each
+    mode that products reach is a scalar equation, and the method's own coefficients say what it becomes.
+    """
+    method, reach = step.linear_method()
+    last = method.propagators[-1]
+    own, shape = last.abs(), last.shape
+    if method.coupled:
+        own = torch.linalg.matrix_norm(last.movedim((1, 2), (-2, -1)), 2).unsqueeze(1)
+        shape = shape[:2] + shape[3:]
+    worst = 0.0
+    for part in (0.5, 1.0):
+        turn = 1j * math.pi * rate * part * reach
+        new = method.step(torch.ones(shape, dtype=torch.complex128), lambda v, turn=turn: turn * v)  # type: ignore[misc]
+        worst = max(worst, float((new.abs() / own.clamp(min=1.0)).max()))
+    return worst
 
 
 def _lines(pde: PDE, grid: Grid, dt: float, order: int, substeps: int | None, max_speed: float) -> Solver:

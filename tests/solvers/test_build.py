@@ -23,6 +23,7 @@ from sciml.pdes import (
 )
 from sciml.solvers import build
 from sciml.solvers.build import dirichlet_nodes, spectral_radius
+from sciml.solvers.spectral import pseudo_spectral
 from sciml.step import Step, rollout
 
 TAU = 2 * math.pi
@@ -182,3 +183,24 @@ def test_chaos_is_integrated_soundly_at_the_chosen_substeps() -> None:
     path = rollout(step, 160)(u)
     # The attractor at L = 22 has an rms of 1.1 to 1.3; two samples over t = 60 to 160.
     assert 1.0 < float(path[:, 60:].square().mean().sqrt()) < 1.45
+
+
+def test_an_unstable_substep_is_refused_with_the_limit() -> None:
+    grid = Grid((128,), (2 * math.pi,))
+    thin = Burgers(1e-4)
+    with pytest.raises(
+        UserError, match=r"substeps=1 for Burgers: .* multiplies some modes by .* use at least \d+"
+    ):
+        build(thin, grid, 0.5, substeps=1)
+    # What is refused does blow up within a few steps, and the number named in the message does not.
+    generator = torch.Generator().manual_seed(0)
+    noise = 1e-3 * torch.randn(1, 1, 128, generator=generator, dtype=torch.float64)
+    rough = torch.sin(grid.coordinates()[None]) + noise
+    bad = rollout(pseudo_spectral(thin, grid, 0.5, substeps=1), 10)(rough)
+    good = rollout(build(thin, grid, 0.5, substeps=11), 2)(rough)
+    assert not bool(torch.isfinite(bad).all())
+    assert float(good.abs().max()) < 1.1
+    # Where dissipation damps the same step it is allowed, and stays bounded.
+    thick = build(Burgers(0.5), grid, 0.5, substeps=1, order=2)
+    assert float(rollout(thick, 10)(rough).abs().max()) < 1.1
+    assert "beyond the limit" in thick.reason
