@@ -37,6 +37,11 @@ def _burgers(cls: type[Burgers]) -> list[Check]:
     for n in (65, 129):
         bounded = box(pde, n, 1, boundary="dirichlet")
         walls.append(exact_error(pde, build(pde, bounded, 0.25), bounded, 2))
+    series = []
+    for flow, n, dimension, side in ((pde, 129, 1, "dirichlet"), (thick, 33, 2, "wall")):
+        room = box(flow, n, dimension, boundary=side)
+        solver = build(flow, room, 0.1, substeps=8, basis="trigonometric")
+        series.append(exact_error(flow, solver, room, 4))
     states = random_states(box(pde, 128, 1), 1)
     return [
         at_most("error against Cole-Hopf", times[-1], 2e-8, "nu = 0.1, 128 points, substep 0.0125, t = 1"),
@@ -54,6 +59,8 @@ def _burgers(cls: type[Burgers]) -> list[Check]:
             3.5,
             "65 to 129 nodes, Dirichlet, t = 0.5",
         ),
+        at_most("error of sine series", series[0], 2e-8, "nu = 0.1, 129 nodes, Dirichlet, t = 0.4"),
+        at_most("error of series between walls", series[1], 1e-4, "nu = 0.3, 33^2, t = 0.4"),
         *structure(pde, grid, 0.05, 50, states),
     ]
 
