@@ -40,6 +40,7 @@ from sciml.errors import UserError
 from sciml.extras import require
 from sciml.pdes.base import Elliptic
 from sciml.resample import resample
+from sciml.solvers.blow_up import blow_ups
 from sciml.solvers.lanes import available
 from sciml.step import iterate
 from sciml.trajectory import Field, Trajectory, channel_names, first_non_finite
@@ -196,10 +197,18 @@ def _make_shard(recipe: Recipe, out: Path, split: str, number: int, samples: int
         if not bad:
             break
         if attempt == ATTEMPTS:
+            why = ""
+            if not input_fields:
+                equation = _sample_equation(recipe, domain)
+                names = channel_names(fields, stored.dimension)
+                last = blow_ups(
+                    states[bad[:1]], stored, recipe.dt, names, pde=equation, substeps=solved.substeps or 1
+                )[0]
+                why = f" The last one: {last}"
             raise UserError(
                 f"Recipe {recipe.name!r}: sample {first + bad[0]} of {split!r} blew up in {ATTEMPTS} draws, "
                 f"last at frame {int(frames[bad[0]])}. The solver is unstable there: take more substeps, a "
-                "finer grid or gentler parameters."
+                f"finer grid or gentler parameters.{why}"
             )
         rejected += [{"index": first + i, "attempt": attempt - 1, "frame": int(frames[i])} for i in bad]
         again, u = draw_batch(recipe, split, [(first + i, attempt) for i in bad], domain)
