@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from sciml.calculus import Calculus, FiniteDifference
-from sciml.domains import Cloud, Domain, Grid, Mesh
+from sciml.domains import Cloud, Domain, Grid, Mesh, Point
 from sciml.errors import UserError
 from sciml.extras import require
+from sciml.odes.base import ODE
 from sciml.pdes.base import PDE, ConservationLaw, Elliptic, SemiLinear
 from sciml.solvers.spectral import PseudoSpectral, pseudo_spectral
 from sciml.solvers.time import EULER, HEUN, RK4, SSPRK3, Tableau, explicit_rk
@@ -119,7 +120,7 @@ def spectral_radius(operator: Callable[[Tensor], Tensor], start: Tensor, iterati
 
 
 def build(
-    pde: PDE | Elliptic,
+    pde: PDE | Elliptic | ODE,
     domain: Domain,
     dt: float,
     *,
@@ -128,6 +129,7 @@ def build(
     max_speed: float = 1.0,
     cfl: float = 0.4,
     basis: Basis = "auto",
+    tolerance: float | None = None,
 ) -> Solver:
     """A classical solver of an equation on a domain as a Step of `dt`.
 
@@ -138,6 +140,7 @@ def build(
     - `SemiLinear` on nodes with bounded sides and `basis="trigonometric"`: sine and cosine series, ETDRK. Never
       chosen unasked, because Dirichlet sides are then zero rather than held at the values of the state.
     - heat and advection(-diffusion) on a `Mesh`: linear finite elements, implicit (extra `fem`).
+    - an `ODE` on a `Point`: symplectic, explicit or adaptive Runge-Kutta steps, see `ode.build_ode`.
 
     Args:
         pde: the equation.
@@ -152,6 +155,7 @@ def build(
         cfl: Courant number of finite volumes.
         basis: "trigonometric" insists on Fourier, sine and cosine series (`pseudo_spectral`), for homogeneous
             sides and equations that keep their symmetry.
+        tolerance: error of an inner step of an `ODE`, for steps that follow it.
 
     Returns a `Solver` that computes in the precision of the state and says what it is in `.method`,
     `.substeps` and `.reason`.
@@ -161,6 +165,10 @@ def build(
             message names the limit.
         ModuleNotFoundError: a mesh without scikit-fem; the message names the extra.
     """
+    if isinstance(pde, ODE) or isinstance(domain, Point):
+        from sciml.solvers.ode import build_ode
+
+        return build_ode(pde, domain, dt, order=order, substeps=substeps, tolerance=tolerance)
     name = type(pde).__name__
     if isinstance(pde, Elliptic):
         raise UserError(
@@ -325,6 +333,8 @@ def _lines(pde: PDE, grid: Grid, dt: float, order: int, substeps: int | None, ma
         f"{name} on a grid with {what} has no Fourier form; {count} explicit substeps "
         f"{'were asked for' if substeps is not None else f'keep {_SAFETY:.0%} of the stability limit {stable:.3g}'}."
     )
+    if isinstance(pde, SemiLinear) and not any("outflow" in sides for sides in grid.sides):
+        reason += " Where the sides are homogeneous, basis='trigonometric' may be far more accurate."
     return Solver(step, count, method, reason)
 
 

@@ -163,6 +163,17 @@ def _heat(cls: type[Heat]) -> list[Check]:
                 "17^2 to 33^2, Neumann sides, t = 0.5",
             )
         )
+    series, content = 0.0, 0.0
+    for dimension, n in ((1, 33), (2, 17), (3, 9)):
+        grid = box(pde, n, dimension, boundary="neumann")
+        solver = build(pde, grid, 0.3, basis="trigonometric")
+        series = max(series, exact_error(pde, solver, grid, 10))
+        u = random_states(grid, 1)
+        drift = pde.invariants(solver(u), grid)["content"] - pde.invariants(u, grid)["content"]
+        content = max(content, float(drift.abs().max()) / grid.volume)
+    setting = "33, 17^2 and 9^3 nodes, Neumann sides, t = 3"
+    checks.append(at_most("error of cosine series", series, 1e-12, setting))
+    checks.append(at_most("drift of content, cosine series", content, 1e-12, "the same, one step of 0.3"))
     return checks + _elements(pde)
 
 
