@@ -85,7 +85,7 @@ class PseudoSpectral:
         self.packed: Packed | None = None
         if self._learns:
             return
-        exact = etdrk(symbol, self._h, order, coupled=self._coupled)
+        exact = self._method(symbol, self._coupled)
         # Both precisions now: a tensor made under torch.func or inference mode cannot be used outside.
         for dtype in (torch.float64, torch.float32):
             self._cache[dtype, torch.device("cpu")] = self._cast(exact, dtype, torch.device("cpu"))
@@ -210,6 +210,10 @@ class PseudoSpectral:
             return matrix, True
         return torch.diagonal(matrix, dim1=1, dim2=2).movedim(-1, 1), False
 
+    def _method(self, symbol: Tensor, coupled: bool) -> Etdrk:
+        # A linear equation needs the propagator alone, which all orders share.
+        return etdrk(symbol, self._h, 1 if self.linear else self.order, coupled=coupled)
+
     def _is_linear(self) -> bool:
         """Whether N vanishes identically, tried on one random state."""
         generator = torch.Generator().manual_seed(0)
@@ -221,7 +225,7 @@ class PseudoSpectral:
     def _coefficients(self, u: Tensor) -> _Coefficients:
         if self._learns:
             symbol, coupled = self._symbol()
-            return self._cast(etdrk(symbol, self._h, self.order, coupled=coupled), u.dtype, u.device)
+            return self._cast(self._method(symbol, coupled), u.dtype, u.device)
         found = self._cache.get((u.dtype, u.device))
         if found is None:
             exact = self._cache[torch.float64, torch.device("cpu")].method

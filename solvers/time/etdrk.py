@@ -162,13 +162,35 @@ def phi_matrices(z: Tensor, count: int) -> list[Tensor]:
     Al-Mohy and Higham, SIAM J. Sci. Comput. 33 (2011), theorem 2.1.
     """
     size = z.shape[-1]
+    scale = _balance(z.detach())
+    back = scale.unsqueeze(-1) / scale.unsqueeze(-2)
+    z = z / back
     large = z.new_zeros(*z.shape[:-2], (count + 1) * size, (count + 1) * size)
     large[..., :size, :size] = z
     unit = torch.eye(size, dtype=z.dtype, device=z.device)
     for k in range(count):
         large[..., k * size : (k + 1) * size, (k + 1) * size : (k + 2) * size] = unit
     row = torch.linalg.matrix_exp(large)[..., :size, :]
-    return [row[..., k * size : (k + 1) * size] for k in range(count + 1)]
+    return [back * row[..., k * size : (k + 1) * size] for k in range(count + 1)]
+
+
+def _balance(z: Tensor) -> Tensor:
+    """Powers of two d (..., C) that make rows and columns of Z_ij d_j/d_i alike in size.
+
+    The rounding of the exponential follows the norm of its matrix: without this a wave, whose displacement
+    and rate differ by c |k|, loses one digit for every factor of ten in c |k|. Osborne, J. ACM 7 (1960).
+    """
+    size = z.abs() * (1 - torch.eye(z.shape[-1], dtype=z.real.dtype, device=z.device))
+    scale = torch.ones_like(size[..., 0])
+    for _ in range(2):
+        for i in range(z.shape[-1]):
+            row, column = size[..., i, :].sum(dim=-1), size[..., :, i].sum(dim=-1)
+            ratio = torch.where((row > 0) & (column > 0), row / column, torch.ones_like(row))
+            factor = torch.exp2((0.5 * torch.log2(ratio)).round())
+            scale[..., i] *= factor
+            size[..., i, :] /= factor.unsqueeze(-1)
+            size[..., :, i] *= factor.unsqueeze(-1)
+    return scale
 
 
 def _matrices(z: Tensor, dt: float, order: int) -> Etdrk:
@@ -180,10 +202,11 @@ def _matrices(z: Tensor, dt: float, order: int) -> Etdrk:
     def outer(x: Tensor) -> Tensor:
         return x.permute(back).contiguous()
 
+    if order == 1:
+        whole, one = phi_matrices(inner, 1)
+        return Etdrk((outer(whole),), ((outer(dt * one),),), 1, True)
     whole, one, two, three = phi_matrices(inner, 3)
     e = outer(whole)
-    if order == 1:
-        return Etdrk((e,), ((outer(dt * one),),), 1, True)
     if order == 2:
         return Etdrk((e, e), ((outer(dt * one),), (outer(dt * (one - two)), outer(dt * two))), 2, True)
     half, first = phi_matrices(inner / 2, 1)
