@@ -4,6 +4,14 @@ from collections.abc import Callable
 
 from torch import Tensor
 
+from sciml.metrics.flow import (
+    dissipation,
+    energy_budget,
+    energy_injection,
+    enstrophy,
+    helicity,
+    kinetic_energy,
+)
 from sciml.metrics.pointwise import crmse, max_error, nrmse, rmse, vrmse
 from sciml.metrics.spectral import (
     band_mse,
@@ -58,12 +66,18 @@ __all__ = [
     "correlation",
     "correlation_time",
     "crmse",
+    "dissipation",
+    "energy_budget",
+    "energy_injection",
     "energy_spectrum",
+    "enstrophy",
     "freeze_time",
     "frmse",
     "gmean",
+    "helicity",
     "high_band_gain",
     "invariant_drift",
+    "kinetic_energy",
     "log_spectral_distance",
     "max_error",
     "nrmse",
