@@ -24,6 +24,7 @@ from torch import Tensor
 from sciml.calculus import Spectral
 from sciml.pdes import Burgers, KuramotoSivashinsky, NavierStokesVorticity
 from sciml.pdes.base import SemiLinear
+from sciml.pdes.burgers import ConservativeBurgers, ScalarBurgers
 from sciml.solvers.time.etdrk import Etdrk
 
 if TYPE_CHECKING:
@@ -69,8 +70,12 @@ PRODUCTS: dict[str, Callable[[list[Tensor], Tensor], list[Tensor]]] = {
 def quadratic_form(pde: SemiLinear, spectral: Spectral) -> Quadratic | None:
     """The nonlinear term of the equations that have a fast form, or None."""
     k = spectral.wavenumbers
-    if isinstance(pde, (Burgers, KuramotoSivashinsky)) and spectral.dimension == 1:
+    if isinstance(pde, KuramotoSivashinsky) and pde.integrated:
+        return None
+    if isinstance(pde, (Burgers, ConservativeBurgers, KuramotoSivashinsky)) and spectral.dimension == 1:
         return Quadratic((None,), "square", (-0.5j * k[0],))
+    if isinstance(pde, ScalarBurgers) and not isinstance(pde.convection, Tensor):
+        return Quadratic((None,), "square", (-0.5j * pde.convection * sum(torch.broadcast_tensors(*k)),))
     if isinstance(pde, NavierStokesVorticity):
         kx, ky = torch.broadcast_tensors(*k)
         square = kx**2 + ky**2

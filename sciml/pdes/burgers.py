@@ -32,8 +32,8 @@ class Burgers(SemiLinear):
     """Viscous Burgers' equation, u_t + (u . grad) u = nu lap(u), one channel per axis.
 
     In 1D the non-linear term is the divergence of u^2/2, so that the integral of u is kept on a periodic
-    grid; in 2D and 3D (u . grad) u is no divergence, and div(u u)/2, which is one, differs from it by
-    u div(u)/2 and is another equation (`ConservativeBurgers`), which the Cole-Hopf solution does not satisfy.
+    grid; in 2D and 3D (u . grad) u is no divergence, and div(u u)/2 = (u . grad) u/2 + u div(u)/2, which is
+    one, is the term of another equation (`ConservativeBurgers`), which the Cole-Hopf solution does not satisfy.
 
     Args:
         viscosity: nu [length^2/time], not negative.

@@ -94,13 +94,13 @@ def _korteweg_de_vries(cls: type[KortewegDeVries]) -> list[Check]:
     line = Grid((384,), (60.0,), origin=-25.0)
     x = points(line)
     with torch.no_grad():
-        met = build(pde, line, 7.0, substeps=1400)(two_solitons(x, 0.0))
+        met = build(pde, line, 7.0, substeps=700)(two_solitons(x, 0.0))
     checks.append(
         at_most(
             "error after two solitons have met",
             relative_error(met, two_solitons(x, 7.0)).max(),
-            1e-4,
-            "speeds 4 and 1, L = 60, 384 points, t = 7",
+            2e-3,
+            "speeds 4 and 1, L = 60, 384 points, substep 0.01, t = 7",
         )
     )
     for dimension, n, level in ((2, 48, 1e-6), (3, 24, 1e-5)):
@@ -257,7 +257,7 @@ def _gross_pitaevskii(cls: type[GrossPitaevskii]) -> list[Check]:
             "order in time against a coherent state", observed_order(times), 3.7, "substeps 0.02 to 0.01"
         ),
     ]
-    for dimension, n, side, t, level in ((2, 64, 14.0, 0.5, 1e-6), (3, 32, 10.0, 0.2, 1e-3)):
+    for dimension, n, side, t, level in ((2, 64, 14.0, 0.5, 1e-6), (3, 32, 10.0, 0.1, 1e-3)):
         cube = Grid((n,) * dimension, (side,) * dimension, origin=-side / 2)
         error = swing(build(free, cube, t))
         checks.append(
@@ -288,13 +288,13 @@ def _gross_pitaevskii(cls: type[GrossPitaevskii]) -> list[Check]:
             "w = 1, 1.3, g = 5, 64^2, t = 1",
         ),
         at_most("difference to Yoshida's split-step", relative_error(later, split).max(), 1e-4, "the same"),
-        *_drifts(tilted, solver, plane, cloud, {"mass": 1e-8, "energy": 1e-7}, "the same"),
     ]
     # The mean square radius swings about E/w^2 at 2 w: two values a quarter of the trap's period apart.
     round_trap = cls(frequency=1.2, interaction=5.0)
     state = coherent_state(0.8 * x, 0.3, 1.2, 0.6)
     with torch.no_grad():
-        after = build(round_trap, plane, math.pi / 2 / 1.2)(state)
+        solver = build(round_trap, plane, math.pi / 2 / 1.2)
+        after = solver(state)
         squares = [
             (v.square() * x.square().sum(1, keepdim=True)).sum() * plane.volume / 64**2
             for v in (state, after)
@@ -302,7 +302,9 @@ def _gross_pitaevskii(cls: type[GrossPitaevskii]) -> list[Check]:
         energy = round_trap.invariants(state, plane)["energy"]
         law = (1.2**2 * (squares[0] + squares[1]) / (2 * energy) - 1).abs().max()
     checks.append(at_most("breathing at twice the trap's frequency", law, 1e-6, "w = 1.2, g = 5, 64^2"))
-    return checks
+    # A cloud that breathes, as one that swings as a whole keeps its interaction energy whatever g.
+    kept = {"mass": 1e-8, "energy": 1e-7}
+    return checks + _drifts(round_trap, solver, plane, state, kept, "the breathing cloud")
 
 
 SUITES: Suites = {
