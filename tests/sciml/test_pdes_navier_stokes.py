@@ -398,14 +398,13 @@ def test_kolmogorov_flow_balances_its_energy() -> None:
     assert torch.allclose(kinetic_energy(again, grid), terms["energy"], rtol=1e-12)
 
 
-# Dissipation of the Taylor-Green vortex at Re = 100, read from figure 7 of Brachet et al., J. Fluid Mech. 130
+# Dissipation of the Taylor-Green vortex at Re = 100, read from a figure of Brachet et al., J. Fluid Mech. 130
 # (1983) 411-452, by the authors of PsDNS (Los Alamos), who hold their own code to it within 2 per cent.
 _BRACHET = (
     (2.1153, 0.009503),
     (3.0778, 0.011359),
     (4.0327, 0.012604),
     (4.8408, 0.012978),
-    (5.8209, 0.012508),
 )
 
 
