@@ -76,3 +76,13 @@ def component(velocity: Velocity, axis: int, dimension: int, u: Tensor) -> Param
     if isinstance(velocity, Tensor):
         return fit(velocity[:, axis : axis + 1], u)
     return velocity[axis]
+
+
+def largest(value: Parameter) -> float:
+    """The largest of a parameter's values."""
+    return float(value.detach().max()) if isinstance(value, Tensor) else float(value)
+
+
+def smallest(value: Parameter) -> float:
+    """The smallest of a parameter's values."""
+    return float(value.detach().min()) if isinstance(value, Tensor) else float(value)

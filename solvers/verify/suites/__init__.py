@@ -1,7 +1,17 @@
 """What is measured of each equation: one file per family, each with its own `SUITES`."""
 
 from sciml.solvers.verify.certificate import Suites
-from sciml.solvers.verify.suites import burgers, chaos, dispersive, euler, flow, linear, vorticity, waves
+from sciml.solvers.verify.suites import (
+    burgers,
+    chaos,
+    dispersive,
+    euler,
+    flow,
+    linear,
+    reactions,
+    vorticity,
+    waves,
+)
 
 SUITES: Suites = {
     **linear.SUITES,
@@ -11,6 +21,7 @@ SUITES: Suites = {
     **dispersive.SUITES,
     **vorticity.SUITES,
     **flow.SUITES,
+    **reactions.SUITES,
     **euler.SUITES,
 }
 
