@@ -90,9 +90,11 @@ class PseudoSpectral:
         for dtype in (torch.float64, torch.float32):
             self._cache[dtype, torch.device("cpu")] = self._cast(exact, dtype, torch.device("cpu"))
         alike = symbol.ndim == grid.dimension + 2 and symbol.shape[0] == 1 and not self._coupled
-        if form != "generic" and not self.linear and degree == 2 and alike and not symbol.is_complex():
+        if form != "generic" and not self.linear and alike and not symbol.is_complex():
             lanes = form != "packed" and available()
-            self.packed = packed_form(pde, self._spectral, symbol[0], exact, self._h, self.substeps, lanes)
+            self.packed = packed_form(
+                pde, self._spectral, symbol[0], exact, self._h, self.substeps, degree, lanes
+            )
 
     @property
     def form(self) -> Form:
@@ -122,7 +124,7 @@ class PseudoSpectral:
 
     def _periodic(self, u: Tensor) -> Tensor:
         """The step on the periodic box."""
-        if self.packed is not None and not _is_differentiated(u):
+        if self.packed is not None and not _is_differentiated(u) and self.packed.takes(u):
             return self._separated(u, self.packed(u))
         return self._plain(u)
 

@@ -1,4 +1,4 @@
-"""Fast ETDRK for quadratic equations: two real samples travel as one complex field.
+"""Fast ETDRK for equations with point-wise products: two real samples travel as one complex field.
 
 For u = u_1 + i u_2 every linear operator with a real kernel acts on both samples at once, by one multiplier on
 the full complex spectrum. A complex transform is cheaper than the two real ones it replaces (no Hermitian
@@ -21,10 +21,19 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from sciml.calculus import Spectral
-from sciml.pdes import Burgers, KuramotoSivashinsky, NavierStokesVorticity
+from sciml.calculus import Spectral, Symbol
+from sciml.pdes import (
+    Burgers,
+    ConservativeBurgers,
+    KuramotoSivashinsky,
+    NavierStokesVorticity,
+    ScalarBurgers,
+)
+from sciml.pdes.allen_cahn import AllenCahn
 from sciml.pdes.base import SemiLinear
-from sciml.pdes.burgers import ConservativeBurgers, ScalarBurgers
+from sciml.pdes.cahn_hilliard import CahnHilliard
+from sciml.pdes.fisher_kpp import FisherKPP
+from sciml.pdes.gray_scott import GrayScott
 from sciml.solvers.time.etdrk import Etdrk
 
 if TYPE_CHECKING:
@@ -32,20 +41,39 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Quadratic:
-    """N(u) = sum_g out_g F[products_g(F^-1[in_1 u], F^-1[in_2 u], ...)] + constant, in Fourier space.
+class Pointwise:
+    """N_c(u) = sum_g out_cg F[products_g(F^-1[in_1 u], F^-1[in_2 u], ...)] + constant_c, in Fourier space.
 
     Args:
-        inputs: a multiplier (*half spectrum) of u for each field that the products need; None is u itself.
+        inputs: of each field that the products need its channel of u and a multiplier (*half spectrum); None
+            is 1.
         products: a name of `PRODUCTS`.
-        outputs: a multiplier (*half spectrum) of the transform of each product.
-        constant: coefficients (*half spectrum) of a steady forcing in the sense of `Spectral.to_modes`.
+        outputs: of each channel a multiplier (*half spectrum) of the transform of each product, or None for 0.
+        constants: of each channel the coefficients (*half spectrum) of a steady source in the sense of
+            `Spectral.to_modes`, or None.
     """
 
-    inputs: tuple[Tensor | None, ...]
+    inputs: tuple[tuple[int, Tensor | None], ...]
     products: str
-    outputs: tuple[Tensor, ...]
-    constant: Tensor | None = None
+    outputs: tuple[tuple[Tensor | None, ...], ...]
+    constants: tuple[Tensor | None, ...]
+
+    def nonlinear(self, u: Tensor, spectral: Spectral, mask: Tensor) -> Tensor:
+        """N(u) of real samples (B, C, *points), its modes times a mask: the form read aloud, for checks."""
+        modes = spectral.to_modes(u) * mask
+        fields = [
+            spectral.to_points((modes if m is None else modes * m)[:, c : c + 1]) for c, m in self.inputs
+        ]
+        products = [
+            spectral.to_modes(p) for p in PRODUCTS[self.products](fields, torch.empty_like(fields[0]))
+        ]
+        rows = []
+        for row, constant in zip(self.outputs, self.constants, strict=True):
+            total = torch.zeros_like(modes[:, :1])
+            for m, product_ in zip(row, products, strict=True):
+                total = total if m is None else total + m * product_
+            rows.append(total if constant is None else total + constant)
+        return spectral.to_points(torch.cat(rows, dim=1) * mask)
 
 
 def _square(fields: list[Tensor], spare: Tensor) -> list[Tensor]:
@@ -59,23 +87,57 @@ def _stresses(fields: list[Tensor], spare: Tensor) -> list[Tensor]:
     return [spare, y.mul_(y).addcmul_(x, x, value=-1)]
 
 
+def _well(fields: list[Tensor], spare: Tensor) -> list[Tensor]:
+    """u - u^3."""
+    torch.mul(fields[0], fields[0], out=spare)
+    return [fields[0].addcmul_(fields[0], spare, value=-1)]
+
+
+def _logistic(fields: list[Tensor], spare: Tensor) -> list[Tensor]:
+    """u - u^2."""
+    return [fields[0].addcmul_(fields[0], fields[0], value=-1)]
+
+
+def _catalysis(fields: list[Tensor], spare: Tensor) -> list[Tensor]:
+    """a b^2."""
+    return [fields[0].mul_(fields[1]).mul_(fields[1])]
+
+
 # Fields and one spare array -> products, point by point; all of them may be overwritten. The compiled loops
 # know the same names.
 PRODUCTS: dict[str, Callable[[list[Tensor], Tensor], list[Tensor]]] = {
     "square": _square,
     "stresses": _stresses,
+    "well": _well,
+    "catalysis": _catalysis,
+    "logistic": _logistic,
 }
 
 
-def quadratic_form(pde: SemiLinear, spectral: Spectral) -> Quadratic | None:
+def pointwise_form(pde: SemiLinear, spectral: Spectral) -> Pointwise | None:
     """The nonlinear term of the equations that have a fast form, or None."""
     k = spectral.wavenumbers
+    ones = torch.ones(spectral.symbol_shape, dtype=torch.float64)
+
+    def single(products: str, output: Tensor) -> Pointwise:
+        return Pointwise(((0, None),), products, ((output,),), (None,))
+
     if isinstance(pde, KuramotoSivashinsky) and pde.integrated:
         return None
     if isinstance(pde, (Burgers, ConservativeBurgers, KuramotoSivashinsky)) and spectral.dimension == 1:
-        return Quadratic((None,), "square", (-0.5j * k[0],))
+        return single("square", -0.5j * k[0])
     if isinstance(pde, ScalarBurgers) and not isinstance(pde.convection, Tensor):
-        return Quadratic((None,), "square", (-0.5j * pde.convection * sum(torch.broadcast_tensors(*k)),))
+        return single("square", -0.5j * pde.convection * sum(torch.broadcast_tensors(*k)))
+    if isinstance(pde, FisherKPP) and not isinstance(pde.growth, Tensor):
+        return single("logistic", pde.growth * ones)
+    if isinstance(pde, AllenCahn) and not isinstance(pde.reaction, Tensor):
+        return single("well", pde.reaction * ones)
+    if isinstance(pde, CahnHilliard) and not isinstance(pde.mobility, Tensor):
+        return single("well", -pde.mobility * Symbol(spectral).laplacian(ones))
+    if isinstance(pde, GrayScott) and not isinstance(pde.feed, Tensor):
+        fed = torch.zeros_like(ones).to(torch.complex128)
+        fed[(0,) * spectral.dimension] = pde.feed
+        return Pointwise(((0, None), (1, None)), "catalysis", ((-ones,), (ones,)), (fed, None))
     if isinstance(pde, NavierStokesVorticity):
         kx, ky = torch.broadcast_tensors(*k)
         square = kx**2 + ky**2
@@ -84,11 +146,11 @@ def quadratic_form(pde: SemiLinear, spectral: Spectral) -> Quadratic | None:
         force = pde.force(torch.zeros(1, 1, *spectral.grid.shape, dtype=torch.float64), spectral)
         if force is not None and force.shape[0] != 1:
             return None
-        return Quadratic(
-            (1j * ky * inverse, -1j * kx * inverse),
+        return Pointwise(
+            ((0, 1j * ky * inverse), (0, -1j * kx * inverse)),
             "stresses",
-            (kx**2 - ky**2, kx * ky),
-            None if force is None else spectral.to_modes(force)[0, 0],
+            ((kx**2 - ky**2, kx * ky),),
+            (None if force is None else spectral.to_modes(force)[0, 0],),
         )
     return None
 
@@ -136,24 +198,28 @@ class Band:
 class _Arrays:
     """Everything that has a precision and a device."""
 
-    inputs: tuple[Tensor | None, ...]
-    outputs: tuple[Tensor, ...]
-    constant: Tensor | None
+    inputs: tuple[tuple[int, Tensor | None], ...]
+    outputs: tuple[tuple[Tensor | None, ...], ...]
+    constants: tuple[Tensor | None, ...]
     method: Etdrk
     beyond: Tensor
 
 
 class Packed:
-    """Several ETDRK steps of u (B, 1, *points) at once, without derivatives; made by `packed_form`."""
+    """Several ETDRK steps of u (B, C, *points) at once, without derivatives; made by `packed_form`.
+
+    In tensors for one channel; several need the compiled loops.
+    """
 
     def __init__(
         self,
-        form: Quadratic,
+        form: Pointwise,
         spectral: Spectral,
         symbol: Tensor,
         method: Etdrk,
         h: float,
         substeps: int,
+        degree: int,
         compiled: bool,
     ) -> None:
         self.form, self.substeps, self.compiled = form, substeps, compiled
@@ -161,25 +227,28 @@ class Packed:
         self.dimension = spectral.dimension
         self.axes = tuple(range(-spectral.dimension, 0))
         points = spectral.grid.shape
-        self.band = Band(tuple(2 * ((n + 2) // 3) - 1 for n in points), points)
+        self.band = Band(tuple(2 * -(-n // (degree + 1)) - 1 for n in points), points)
         size = points[-1]
 
         def full(half: Tensor) -> Tensor:
-            """Half spectrum (*half) of a real field's operator -> full spectrum (*points)."""
-            half = half.reshape(half.shape[-spectral.dimension :]).expand(spectral.symbol_shape)
+            """Half spectrum (..., *half) of a real field's operator -> full spectrum (..., *points)."""
+            half = half.expand(*half.shape[: -spectral.dimension], *spectral.symbol_shape)
             mirrored = half[..., 1 : (size + 1) // 2]
-            for axis in range(spectral.dimension - 1):
+            for axis in self.axes[:-1]:
                 mirrored = mirrored.roll(-1, axis).flip(axis)
             return torch.cat([half, mirrored.flip(-1).conj()], dim=-1).resolve_conj().contiguous()
 
         count = float(torch.tensor(points).prod())
         self._exact = _Arrays(
-            tuple(None if m is None else self.band.cut(full(m)) for m in form.inputs),
+            tuple((c, None if m is None else self.band.cut(full(m))) for c, m in form.inputs),
             # The scaling of the forward transform, which its own pass would cost.
-            tuple(self.band.cut(full(m)) / count for m in form.outputs),
-            # The same forcing for both samples of a pair.
-            None if form.constant is None else self.band.cut(full(form.constant)) * (1 + 1j),
-            method.map(lambda w: self.band.cut(full(w))),
+            tuple(
+                tuple(None if m is None else self.band.cut(full(m)) / count for m in row)
+                for row in form.outputs
+            ),
+            # The same source for both samples of a pair.
+            tuple(None if c is None else self.band.cut(full(c)) * (1 + 1j) for c in form.constants),
+            method.map(lambda w: self.band.cut(full(w[0]))),
             torch.exp(full(symbol) * (h * substeps)),
         )
         cpu = torch.device("cpu")
@@ -195,9 +264,9 @@ class Packed:
 
         e = self._exact
         return _Arrays(
-            tuple(None if m is None else pairs(m) for m in e.inputs),
-            tuple(pairs(m) for m in e.outputs),
-            None if e.constant is None else plain(e.constant),
+            tuple((c, None if m is None else pairs(m)) for c, m in e.inputs),
+            tuple(tuple(None if m is None else pairs(m) for m in row) for row in e.outputs),
+            tuple(None if c is None else plain(c) for c in e.constants),
             e.method.map(pairs),
             plain(e.beyond),
         )
@@ -215,7 +284,7 @@ class Packed:
                 inputs=e.inputs,
                 products=self.form.products,
                 outputs=e.outputs,
-                constant=e.constant,
+                constants=e.constants,
                 method=e.method,
                 substeps=self.substeps,
                 dtype=dtype,
@@ -229,39 +298,38 @@ class Packed:
                 found = self._cache[u.dtype, u.device] = self._cast(u.dtype, u.device)
         return found
 
+    def takes(self, u: Tensor) -> bool:
+        """Whether this form steps such states: several channels only in compiled loops."""
+        return len(self.form.outputs) == 1 or self._loops(u) is not None
+
+    def _loops(self, u: Tensor) -> LaneSteps | None:
+        """The compiled loops where they can take these states and are worth it."""
+        lanes = self.lanes(u.dtype) if u.device.type == "cpu" else None
+        return lanes if lanes is not None and lanes.worthwhile((u.shape[0] + 1) // 2) else None
+
     @torch.no_grad()
     def __call__(self, u: Tensor) -> Tensor:
         batch, arrays = u.shape[0], self._arrays(u)
         if batch == 0:
             return u.clone()
         pairs = (batch + 1) // 2
-        first, second = u[:pairs, 0], u[pairs:, 0]
+        first, second = u[:pairs], u[pairs:]
         if batch % 2:
             second = torch.cat([second, torch.zeros_like(second[:1] if batch > 1 else first[:1])])
         full = torch.fft.fftn(torch.complex(first, second), dim=self.axes, norm="forward")
         state = self.band.cut(full)
-        lanes = self.lanes(u.dtype) if u.device.type == "cpu" else None
-        if lanes is not None and lanes.worthwhile(pairs):
+        lanes = self._loops(u)
+        if lanes is not None:
             state = lanes(state)
         else:
-            work = _Work(self, arrays, state)
+            work = _Work(self, arrays, state[:, 0])
             for _ in range(self.substeps):
                 state = work.step()
+            state = state.unsqueeze(1)
         full.mul_(arrays.beyond)
         self.band.scatter(state, full)
         z = torch.fft.ifftn(full, dim=self.axes, norm="forward")
-        return torch.cat([z.real, z.imag])[:batch].unsqueeze(1)
-
-    def nonlinear(self, u: Tensor) -> Tensor:
-        """N(u) of real samples (B, 1, *points) by this form, cut to the band; for checks."""
-        z = torch.complex(u[:, 0], torch.zeros_like(u[:, 0]))
-        state = self.band.cut(torch.fft.fftn(z, dim=self.axes, norm="forward"))
-        work = _Work(self, self._arrays(u), state)
-        work.spread(work.state)
-        work.transform(work.slopes[0])
-        full = torch.zeros_like(z)
-        self.band.scatter(work.slopes[0].array, full)
-        return torch.fft.ifftn(full, dim=self.axes, norm="forward").real.unsqueeze(1)
+        return torch.cat([z.real, z.imag])[:batch]
 
 
 class _Spectrum:
@@ -285,10 +353,11 @@ class _Spectrum:
 
 
 class _Work:
-    """The buffers of one call."""
+    """The buffers of one call, for one channel (P, *band)."""
 
     def __init__(self, packed: Packed, arrays: _Arrays, state: Tensor) -> None:
-        self.packed, self.method, self.form = packed, arrays.method, packed.form
+        self.packed, self.form = packed, packed.form
+        self.method = arrays.method.map(lambda w: w[0])
         inner = [b for b, _ in packed.band.blocks]
         outer = [s for _, s in packed.band.blocks]
 
@@ -307,9 +376,9 @@ class _Work:
                 return []
             return [x[(*block, slice(None))] if not x.is_complex() else x[block] for block in inner]
 
-        self.inputs = [cut(m) for m in arrays.inputs]
-        self.outputs = [cut(m) for m in arrays.outputs]
-        self.constant = cut(arrays.constant)
+        self.inputs = [cut(m) for _, m in arrays.inputs]
+        self.outputs = [cut(m) for m in arrays.outputs[0]]
+        self.constant = cut(arrays.constants[0])
         self.propagators = [cut(e) for e in self.method.propagators]
         self.weights = [[cut(w) for w in row] for row in self.method.weights]
 
@@ -378,29 +447,33 @@ def packed_form(
     method: Etdrk,
     h: float,
     substeps: int,
+    degree: int,
     compiled: bool,
 ) -> Packed | None:
     """The fast form of an equation on a grid, or None where there is none that gives the same numbers.
 
     Args:
-        pde: the equation, one channel.
+        pde: the equation.
         spectral: its grid.
-        symbol: real multiplier of the linear part, (1, *half spectrum) [1/time].
-        method: ETDRK coefficients for it.
+        symbol: real multiplier of the linear part, (C, *half spectrum) [1/time].
+        method: ETDRK coefficients for it, (1, C, *half spectrum).
         h, substeps: time and number of the steps of one call.
+        degree: number of factors of the products.
         compiled: whether `lanes` may take the steps, where it can.
     """
-    form = quadratic_form(pde, spectral)
+    form = pointwise_form(pde, spectral)
     if form is None:
         return None
-    packed = Packed(form, spectral, symbol, method, h, substeps, compiled)
+    mask = spectral.dealias(degree)
     generator = torch.Generator().manual_seed(1)
-    u = torch.randn(1, 1, *spectral.grid.shape, generator=generator, dtype=torch.float64)
-    mask = spectral.dealias(2)
+    u = torch.randn(1, len(form.outputs), *spectral.grid.shape, generator=generator, dtype=torch.float64)
     with torch.no_grad():
         u = spectral.to_points(spectral.to_modes(u) * mask)
         stated = spectral.to_points(spectral.to_modes(pde.nonlinear(u, spectral)) * mask)
-        same = stated.shape[0] == 1 and bool(
-            (packed.nonlinear(u) - stated).abs().max() <= 1e-9 * stated.abs().max()
-        )
-    return packed if same else None
+        read = form.nonlinear(u, spectral, mask)
+        same = stated.shape == read.shape and bool((read - stated).abs().max() <= 1e-9 * stated.abs().max())
+    if not same:
+        return None
+    packed = Packed(form, spectral, symbol, method, h, substeps, degree, compiled)
+    several = len(form.outputs) > 1
+    return None if several and packed.lanes(torch.float64) is None else packed

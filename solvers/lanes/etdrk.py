@@ -1,4 +1,4 @@
-"""ETDRK steps of N(u) = sum_g out_g F[products_g(F^-1[in_1 u], ...)] + constant with lanes, in 1D and 2D.
+"""ETDRK steps of N_c(u) = sum_g out_cg F[products_g(F^-1[in_1 u], ...)] + constant_c with lanes, in 1D and 2D.
 
 Between two transforms a stage reads and writes each mode about ten times when written with whole arrays. Here a
 block of modes is taken through everything while it lies in cache. In 1D the lanes are pairs of samples and a
@@ -28,10 +28,12 @@ from sciml.solvers.time.etdrk import Etdrk
 
 Array = np.ndarray[Any, Any]
 
-PRODUCTS = {"square": 0, "stresses": 1}
+PRODUCTS = {"square": 0, "stresses": 1, "well": 2, "catalysis": 3, "logistic": 4}
 
-# Where a mode's coefficients stand in its row of the table: the first entries of `layout`.
-_CONSTANT, _PRODUCTS, _FIELDS, _RESULTS, _STAGES, _COUNT, _HEAD = 0, 1, 2, 3, 4, 5, 6
+# `layout` says where a mode's coefficients stand in its row of the table: first these numbers, then of each
+# field its channel, column and turn, then of each channel the columns of its constant, of each product (with
+# its turn) and of each stage (propagator and weights). A column below zero is not there.
+_PRODUCTS, _FIELDS, _RESULTS, _STAGES, _COUNT, _CHANNELS, _HEAD = 0, 1, 2, 3, 4, 5, 6
 
 
 @njit(forceinline=True)
@@ -51,18 +53,15 @@ def _multiplied(re, im, factor, turned):  # type: ignore[no-untyped-def]
 
 
 @njit(forceinline=True)
-def _spread(work, at, gap, width, re, im, place, table, row, layout, wide):  # type: ignore[no-untyped-def]
-    """Write one mode of the fields that the products need."""
-    fields, count = layout[_FIELDS], layout[_COUNT]
-    for f in range(fields):
-        column = layout[_HEAD + 2 * f]
-        xr, xi = re, im
-        if column >= 0:
-            m = _coefficient(table, row, count, column, width, wide)
-            xr, xi = _multiplied(re, im, m, layout[_HEAD + 2 * f + 1])
-        to = at + f * gap + 2 * width * place
-        store(work, to, xr)
-        store(work, to + width, xi)
+def _spread(work, at, gap, width, f, re, im, place, table, row, layout, wide):  # type: ignore[no-untyped-def]
+    """Write one mode of field f."""
+    column = layout[_HEAD + 3 * f + 1]
+    if column >= 0:
+        m = _coefficient(table, row, layout[_COUNT], column, width, wide)
+        re, im = _multiplied(re, im, m, layout[_HEAD + 3 * f + 2])
+    to = at + f * gap + 2 * width * place
+    store(work, to, re)
+    store(work, to + width, im)
 
 
 @njit(forceinline=True)
@@ -76,71 +75,78 @@ def _clear(work, at, gap, fields, width, unused):  # type: ignore[no-untyped-def
 
 
 @njit(forceinline=True)
-def _begin(work, at, gap, width, state, s, places, unused, table, row, layout, wide):  # type: ignore[no-untyped-def]
-    """From the state to the padded spectra of the fields."""
-    for j in range(len(places)):
-        o = s + 2 * width * j
-        _spread(
-            work,
-            at,
-            gap,
-            width,
-            load(state, o),
-            load(state, o + width),
-            places[j],
-            table,
-            row + j,
-            layout,
-            wide,
-        )
+def _begin(work, at, gap, width, source, s, places, unused, table, row, layout, wide):  # type: ignore[no-untyped-def]
+    """From a state [channel][mode][re, im][lane] to the padded spectra of the fields."""
+    size = 2 * width * len(places)
+    for f in range(layout[_FIELDS]):
+        start = s + layout[_HEAD + 3 * f] * size
+        for j in range(len(places)):
+            o = start + 2 * width * j
+            re, im = load(source, o), load(source, o + width)
+            _spread(work, at, gap, width, f, re, im, places[j], table, row + j, layout, wide)
     _clear(work, at, gap, layout[_FIELDS], width, unused)
 
 
 @njit(forceinline=True)
 def _stage(  # type: ignore[no-untyped-def]
-    work, at, gap, width, state, slopes, s, q, j_stage, places, unused, table, row, layout, wide, more
+    work, at, gap, width, state, slopes, fresh, s, q, stage, places, unused, table, row, layout, wide, more
 ):
     """From the transformed products to the padded spectra of the next stage's fields."""
     size = 2 * width * len(places)
     fields, results, stages, count = layout[_FIELDS], layout[_RESULTS], layout[_STAGES], layout[_COUNT]
-    constant = layout[_CONSTANT]
-    out = _HEAD + 2 * fields
-    columns = out + 2 * results + j_stage * (stages + 1)
-    last = j_stage == stages - 1
-    for j in range(len(places)):
-        place, r, o = places[j], row + j, 2 * width * j
-        w = at + 2 * width * place
-        m = _coefficient(table, r, count, layout[out], width, wide)
-        kr, ki = _multiplied(load(work, w), load(work, w + width), m, layout[out + 1])
-        for g in range(1, results):
-            m = _coefficient(table, r, count, layout[out + 2 * g], width, wide)
-            w += gap
-            xr, xi = _multiplied(load(work, w), load(work, w + width), m, layout[out + 2 * g + 1])
-            kr, ki = kr + xr, ki + xi
-        if constant >= 0:
-            kr = kr + _coefficient(table, r, count, constant, width, wide)
-            ki = ki + _coefficient(table, r, count, constant + 1, width, wide)
-        e = _coefficient(table, r, count, layout[columns], width, wide)
-        vr, vi = e * load(state, s + o), e * load(state, s + o + width)
-        m = _coefficient(table, r, count, layout[columns + 1 + j_stage], width, wide)
-        vr, vi = vr + m * kr, vi + m * ki
-        for i in range(j_stage):
-            column = layout[columns + 1 + i]
-            if column >= 0:
-                m = _coefficient(table, r, count, column, width, wide)
-                p = q + i * size + o
-                vr, vi = vr + m * load(slopes, p), vi + m * load(slopes, p + width)
-        if last:
-            store(state, s + o, vr)
-            store(state, s + o + width, vi)
-        else:
-            p = q + j_stage * size + o
-            store(slopes, p, kr)
-            store(slopes, p + width, ki)
-        if more:
-            _spread(work, at, gap, width, vr, vi, place, table, r, layout, wide)
+    channels = layout[_CHANNELS]
+    last = stage == stages - 1
+    for channel in range(channels):
+        first = _HEAD + 3 * fields + channel * (1 + 2 * results + stages * (stages + 1))
+        constant = layout[first]
+        columns = first + 1 + 2 * results + stage * (stages + 1)
+        start = s + channel * size
+        for j in range(len(places)):
+            place, r, o = places[j], row + j, 2 * width * j
+            w = at + 2 * width * place
+            kr, ki = zero(work), zero(work)
+            for g in range(results):
+                column = layout[first + 1 + 2 * g]
+                if column >= 0:
+                    m = _coefficient(table, r, count, column, width, wide)
+                    xr, xi = _multiplied(load(work, w), load(work, w + width), m, layout[first + 2 + 2 * g])
+                    kr, ki = kr + xr, ki + xi
+                w += gap
+            if constant >= 0:
+                kr = kr + _coefficient(table, r, count, constant, width, wide)
+                ki = ki + _coefficient(table, r, count, constant + 1, width, wide)
+            e = _coefficient(table, r, count, layout[columns], width, wide)
+            vr, vi = e * load(state, start + o), e * load(state, start + o + width)
+            m = _coefficient(table, r, count, layout[columns + 1 + stage], width, wide)
+            vr, vi = vr + m * kr, vi + m * ki
+            for i in range(stage):
+                column = layout[columns + 1 + i]
+                if column >= 0:
+                    m = _coefficient(table, r, count, column, width, wide)
+                    p = q + (i * channels + channel) * size + o
+                    vr, vi = vr + m * load(slopes, p), vi + m * load(slopes, p + width)
+            if last:
+                store(state, start + o, vr)
+                store(state, start + o + width, vi)
+            else:
+                p = q + (stage * channels + channel) * size + o
+                store(slopes, p, kr)
+                store(slopes, p + width, ki)
+            if channels > 1:
+                # The fields stand where the products do, which the other channels still need.
+                if not last:
+                    store(fresh, channel * size + o, vr)
+                    store(fresh, channel * size + o + width, vi)
+            elif more:
+                for f in range(fields):
+                    _spread(work, at, gap, width, f, vr, vi, place, table, r, layout, wide)
     if more:
-        _clear(work, at, gap, fields, width, unused)
+        if channels == 1:
+            _clear(work, at, gap, fields, width, unused)
+        elif last:
+            _begin(work, at, gap, width, state, s, places, unused, table, row, layout, wide)
+        else:
+            _begin(work, at, gap, width, fresh, 0, places, unused, table, row, layout, wide)
 
 
 @njit(forceinline=True)
@@ -149,16 +155,27 @@ def _stresses(x, y):  # type: ignore[no-untyped-def]
 
 
 @njit(forceinline=True)
+def _alone(kind, u):  # type: ignore[no-untyped-def]
+    if kind == 2:
+        return u - u * u * u
+    if kind == 4:
+        return u - u * u
+    return u * u
+
+
+@njit(forceinline=True)
 def _products_of_points(kind, work, at, gap, n, width):  # type: ignore[no-untyped-def]
     """Point by point and for each of the two samples, in place."""
     for i in range(at, at + 2 * width * n, width):
-        if kind == 0:
-            u = load(work, i)
-            store(work, i, u * u)
-        else:
+        if kind == 1:
             x, y = _stresses(load(work, i), load(work, i + gap))
             store(work, i, x)
             store(work, i + gap, y)
+        elif kind == 3:
+            y = load(work, i + gap)
+            store(work, i, load(work, i) * y * y)
+        else:
+            store(work, i, _alone(kind, load(work, i)))
 
 
 @njit(forceinline=True)
@@ -171,38 +188,26 @@ def _products_between(kind, work, at, gap, m, width, roots, t):  # type: ignore[
         i2 = i1 + m * s
         i3 = i2 + m * s
         a, b, c, d, e, f, g, h = four_points(work, i0, i1, i2, i3, width, roots, t)
-        if kind == 0:
-            four_modes(
-                work,
-                i0,
-                i1,
-                i2,
-                i3,
-                width,
-                roots,
-                t,
-                a * a,
-                b * b,
-                c * c,
-                d * d,
-                e * e,
-                f * f,
-                g * g,
-                h * h,
-            )
-        else:
+        if kind == 1 or kind == 3:
             j0, j1, j2, j3 = i0 + gap, i1 + gap, i2 + gap, i3 + gap
             q, r, u, v, w, x, y, z = four_points(work, j0, j1, j2, j3, width, roots, t)
-            a, q = _stresses(a, q)
-            b, r = _stresses(b, r)
-            c, u = _stresses(c, u)
-            d, v = _stresses(d, v)
-            e, w = _stresses(e, w)
-            f, x = _stresses(f, x)
-            g, y = _stresses(g, y)
-            h, z = _stresses(h, z)
-            four_modes(work, i0, i1, i2, i3, width, roots, t, a, b, c, d, e, f, g, h)
-            four_modes(work, j0, j1, j2, j3, width, roots, t, q, r, u, v, w, x, y, z)
+            if kind == 1:
+                a, q = _stresses(a, q)
+                b, r = _stresses(b, r)
+                c, u = _stresses(c, u)
+                d, v = _stresses(d, v)
+                e, w = _stresses(e, w)
+                f, x = _stresses(f, x)
+                g, y = _stresses(g, y)
+                h, z = _stresses(h, z)
+                four_modes(work, j0, j1, j2, j3, width, roots, t, q, r, u, v, w, x, y, z)
+            else:
+                a, b, c, d = a * q * q, b * r * r, c * u * u, d * v * v
+                e, f, g, h = e * w * w, f * x * x, g * y * y, h * z * z
+        else:
+            a, b, c, d = _alone(kind, a), _alone(kind, b), _alone(kind, c), _alone(kind, d)
+            e, f, g, h = _alone(kind, e), _alone(kind, f), _alone(kind, g), _alone(kind, h)
+        four_modes(work, i0, i1, i2, i3, width, roots, t, a, b, c, d, e, f, g, h)
         t += 6
 
 
@@ -223,10 +228,11 @@ def _through_points(work, at, gap, n, width, passes, roots, layout):  # type: ig
 
 @kernel
 def line(  # type: ignore[no-untyped-def]
-    state, first, last, steps, width, n, places, unused, passes, roots, table, layout, work, slopes
+    state, first, last, steps, width, n, places, unused, passes, roots, table, layout, work, slopes, fresh
 ):
-    """`steps` steps of the blocks first to last - 1 of state [block][mode][re, im][lane]."""
-    gap, size, stages = 2 * width * n, 2 * width * len(places), layout[_STAGES]
+    """`steps` steps of the blocks first to last - 1 of state [block][channel][mode][re, im][lane]."""
+    gap, stages = 2 * width * n, layout[_STAGES]
+    size = 2 * width * len(places) * layout[_CHANNELS]
     for block in range(first, last):
         s = block * size
         _begin(work, 0, gap, width, state, s, places, unused, table, 0, layout, False)
@@ -241,6 +247,7 @@ def line(  # type: ignore[no-untyped-def]
                     width,
                     state,
                     slopes,
+                    fresh,
                     s,
                     0,
                     j,
@@ -276,15 +283,17 @@ def plane(  # type: ignore[no-untyped-def]
     layout,
     fields,
     slopes,
+    fresh,
     row,
 ):
-    """`steps` steps of the pairs first to last - 1 of state [pair][column block][mode][re, im][lane].
+    """`steps` steps of the pairs first to last - 1 of state [pair][column block][channel][mode][re, im][lane].
 
     `n` points along the columns, padded to `rows`; `across` along the rows, of which `lanes` lists the places in
     `row` of the modes of the band, block by block, once for each field and part.
     """
     blocks = len(lanes) // (4 * width)
-    size, column, stages = 2 * width * len(places), 2 * width * rows, layout[_STAGES]
+    column, stages = 2 * width * rows, layout[_STAGES]
+    size = 2 * width * len(places) * layout[_CHANNELS]
     gap, line_gap = blocks * column, 2 * width * (across + 1)
     for step in range(-1, steps):
         for j in range(stages):
@@ -320,6 +329,7 @@ def plane(  # type: ignore[no-untyped-def]
                             width,
                             state,
                             slopes,
+                            fresh,
                             s,
                             ((pair - first) * blocks + block) * size * stages,
                             j,
@@ -386,7 +396,7 @@ def _axis(n: int, size: int, dtype: Any) -> _Axis | None:
 
 
 class LaneSteps:
-    """Several ETDRK steps of packed modes (P, *band) in one precision; made by `lane_steps`."""
+    """Several ETDRK steps of packed modes (P, C, *band) in one precision; made by `lane_steps`."""
 
     def __init__(
         self,
@@ -420,7 +430,7 @@ class LaneSteps:
         return len(self.axes) > 1 or 2 * pairs >= self.width or self.points[0] <= 8192
 
     def __call__(self, state: Tensor) -> Tensor:
-        """The state (P, *band), complex, after the steps."""
+        """The state (P, C, *band), complex, after the steps."""
         run = self._line if len(self.axes) == 1 else self._plane
         return run(state)
 
@@ -437,18 +447,19 @@ class LaneSteps:
 
     def _line(self, state: Tensor) -> Tensor:
         (axis,), width = self.axes, self.width
-        pairs, modes = state.shape
+        pairs, channels, modes = state.shape
         blocks = -(-pairs // width)
         real = torch.view_as_real(state)
-        lanes = real.new_zeros(blocks * width, modes, 2)
+        lanes = real.new_zeros(blocks * width, channels, modes, 2)
         lanes[:pairs] = real
-        lanes = lanes.reshape(blocks, width, modes, 2).permute(0, 2, 3, 1).contiguous()
+        lanes = lanes.reshape(blocks, width, channels, modes, 2).permute(0, 2, 3, 4, 1).contiguous()
         stages, fields = int(self.layout[_STAGES]), int(max(self.layout[_FIELDS], self.layout[_RESULTS]))
         flat = lanes.reshape(-1).numpy()
 
         def run(first: int, last: int) -> None:
             work = real.new_zeros(fields * 2 * width * self.points[0])
-            slopes = real.new_empty(stages * modes * 2 * width)
+            slopes = real.new_empty(stages * channels * modes * 2 * width)
+            fresh = real.new_empty(channels * modes * 2 * width)
             line(
                 flat,
                 first,
@@ -464,26 +475,29 @@ class LaneSteps:
                 self.layout,
                 work.numpy(),
                 slopes.numpy(),
+                fresh.numpy(),
             )
 
         self._share(blocks, run)
-        back = lanes.permute(0, 3, 1, 2).reshape(blocks * width, modes, 2)[:pairs]
+        back = lanes.permute(0, 4, 1, 2, 3).reshape(blocks * width, channels, modes, 2)[:pairs]
         return torch.view_as_complex(back.contiguous())
 
     def _plane(self, state: Tensor) -> Tensor:
         (down, across), width, blocks = self.axes, self.width, self.blocks
-        pairs, first_modes, modes = state.shape
+        pairs, channels, first_modes, modes = state.shape
         real = torch.view_as_real(state)
-        lanes = real.new_zeros(pairs, first_modes, blocks * width, 2)
-        lanes[:, :, :modes] = real
-        lanes = lanes.reshape(pairs, first_modes, blocks, width, 2).permute(0, 2, 1, 4, 3).contiguous()
+        lanes = real.new_zeros(pairs, channels, first_modes, blocks * width, 2)
+        lanes[..., :modes, :] = real
+        lanes = lanes.reshape(pairs, channels, first_modes, blocks, width, 2)
+        lanes = lanes.permute(0, 3, 1, 2, 5, 4).contiguous()
         rows = -(-self.points[0] // width) * width
         stages = int(self.layout[_STAGES])
         flat = lanes.reshape(-1).numpy()
 
         def run(first: int, last: int) -> None:
             fields = real.new_zeros((last - first) * 2 * blocks * rows * 2 * width)
-            slopes = real.new_empty((last - first) * blocks * stages * first_modes * 2 * width)
+            slopes = real.new_empty((last - first) * blocks * stages * channels * first_modes * 2 * width)
+            fresh = real.new_empty(channels * first_modes * 2 * width)
             row = real.new_zeros(2 * 2 * width * (self.points[1] + 1))
             plane(
                 flat,
@@ -506,11 +520,13 @@ class LaneSteps:
                 self.layout,
                 fields.numpy(),
                 slopes.numpy(),
+                fresh.numpy(),
                 row.numpy(),
             )
 
         self._share(pairs, run)
-        back = lanes.permute(0, 2, 1, 4, 3).reshape(pairs, first_modes, blocks * width, 2)[:, :, :modes]
+        back = lanes.permute(0, 2, 3, 1, 5, 4).reshape(pairs, channels, first_modes, blocks * width, 2)
+        back = back[..., :modes, :]
         return torch.view_as_complex(back.contiguous())
 
 
@@ -526,57 +542,65 @@ def _real(multiplier: Tensor) -> tuple[Tensor, int] | None:
 def lane_steps(
     points: Sequence[int],
     *,
-    inputs: Sequence[Tensor | None],
+    inputs: Sequence[tuple[int, Tensor | None]],
     products: str,
-    outputs: Sequence[Tensor],
-    constant: Tensor | None,
+    outputs: Sequence[Sequence[Tensor | None]],
+    constants: Sequence[Tensor | None],
     method: Etdrk,
     substeps: int,
     dtype: torch.dtype,
 ) -> LaneSteps | None:
     """The steps in lanes, or None where there is no such form.
 
-    There is one on 1D and 2D grids whose sizes have no other factors than 2, 3 and 5, for multipliers that are
-    real or imaginary and a method with real coefficients.
+    There is one on 1D and 2D grids whose sizes have no other factors than 2, 3 and 5, for at most two fields,
+    multipliers that are real or imaginary and a method with real coefficients.
 
     Args:
         points: the grid's sizes.
-        inputs, outputs, constant, method: as in `spectral_packed.Quadratic` and `Etdrk`, cut to the band
-            (*band), float64 or complex128.
+        inputs, outputs, constants: as in `spectral_packed.Pointwise`, cut to the band (*band), float64 or
+            complex128.
         products: a name of `PRODUCTS`.
+        method: its coefficients, cut to the band (C, *band).
         substeps: steps per call.
         dtype: float32 or float64.
     """
-    kinds = [_real(m) for m in (*(m for m in inputs if m is not None), *outputs)]
-    if len(points) > 2 or any(k is None for k in kinds) or any(e.is_complex() for e in method.propagators):
+    given = [m for m in (*(m for _, m in inputs), *(m for row in outputs for m in row)) if m is not None]
+    if len(points) > 2 or len(inputs) > 2 or any(e.is_complex() for e in method.propagators):
+        return None
+    if any(_real(m) is None for m in given) or any(row[-1] is None for row in method.weights):
         return None
     scalar = {torch.float64: np.float64, torch.float32: np.float32}[dtype]
-    band = tuple(method.propagators[0].shape)
+    band = tuple(method.propagators[0].shape[1:])
     axes = [_axis(n, size, scalar) for n, size in zip(points, band, strict=True)]
     columns: list[Tensor] = []
+    known: dict[tuple[int, int], int] = {}
 
-    def column(x: Tensor) -> int:
-        for number, known in enumerate(columns):
-            if known is x:
-                return number
-        columns.append(x)
-        return len(columns) - 1
+    def column(x: Tensor, part: Tensor | None = None, key: int = 0) -> int:
+        if (id(x), key) not in known:
+            known[id(x), key] = len(columns)
+            columns.append(x if part is None else part)
+        return known[id(x), key]
+
+    def multiplier(m: Tensor | None) -> list[int]:
+        found = None if m is None else _real(m)
+        return [-1, 0] if m is None or found is None else [column(m, found[0]), found[1]]
 
     stages = len(method.weights)
     tail: list[int] = []
-    for m in (*inputs, *outputs):
-        found = None if m is None else _real(m)
-        tail += [-1, 0] if found is None else [column(found[0]), found[1]]
-    for propagator, weights in zip(method.propagators, method.weights, strict=True):
-        row = [-1 if w is None else column(w) for w in weights]
-        if row[-1] < 0:
-            return None
-        tail += [column(propagator), *row, *[-1] * (stages - len(row))]
-    start = -1
-    if constant is not None:
-        start = column(constant.real)
-        columns.append(constant.imag)
-    head = [start, PRODUCTS[products], len(inputs), len(outputs), stages, len(columns)]
+    for channel, m in inputs:
+        tail += [channel, *multiplier(m)]
+    for channel, (row, constant) in enumerate(zip(outputs, constants, strict=True)):
+        tail.append(-1)
+        if constant is not None:
+            tail[-1] = len(columns)
+            columns += [constant.real, constant.imag]
+        for m in row:
+            tail += multiplier(m)
+        for propagator, weights in zip(method.propagators, method.weights, strict=True):
+            tail.append(column(propagator, propagator[channel], channel))
+            tail += [-1 if w is None else column(w, w[channel], channel) for w in weights]
+            tail += [-1] * (stages - len(weights))
+    head = [PRODUCTS[products], len(inputs), len(outputs[0]), stages, len(columns), len(outputs)]
     table = torch.stack([c.expand(band) for c in columns], dim=-1).to(dtype).contiguous()
     whole = [a for a in axes if a is not None]
     if len(whole) < len(axes):

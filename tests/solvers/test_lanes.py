@@ -9,7 +9,16 @@ import pytest
 import torch
 
 from sciml.domains import Grid
-from sciml.pdes import Burgers, KuramotoSivashinsky, NavierStokesVorticity, SemiLinear
+from sciml.pdes import (
+    AllenCahn,
+    Burgers,
+    CahnHilliard,
+    FisherKPP,
+    GrayScott,
+    KuramotoSivashinsky,
+    NavierStokesVorticity,
+    SemiLinear,
+)
 from sciml.solvers import lanes
 from sciml.solvers.spectral import pseudo_spectral
 from sciml.step import rollout
@@ -64,6 +73,11 @@ CASES: list[tuple[SemiLinear, Grid, float]] = [
     (NavierStokesVorticity(0.01, drag=0.1, forcing=(2.0, 1.0)), Grid((24, 40), (TAU, TAU)), 0.05),
     (NavierStokesVorticity(0.01, drag=0.1, forcing=(2.0, 1.0)), Grid((45, 27), (TAU, TAU)), 0.05),
     (NavierStokesVorticity(0.01), Grid((10, 3), (TAU, TAU)), 0.05),
+    (FisherKPP(), Grid((45,), (TAU,)), 0.1),
+    (AllenCahn(), Grid((48, 30), (TAU, TAU)), 0.1),
+    (CahnHilliard(), Grid((50,), (TAU,)), 0.05),
+    (GrayScott(), Grid((64,), (1.0,)), 1.0),
+    (GrayScott(), Grid((24, 40), (1.0, 1.0)), 1.0),
 ]
 
 
@@ -81,7 +95,8 @@ def test_lanes_give_the_numbers_of_tensors(
     rounding: float,
 ) -> None:
     generator = torch.Generator().manual_seed(0)
-    u = 0.3 * torch.randn(samples, 1, *grid.shape, generator=generator, dtype=DOUBLE).to(dtype)
+    channels = len(pde.channels(grid.dimension))
+    u = 0.3 * torch.randn(samples, channels, *grid.shape, generator=generator, dtype=DOUBLE).to(dtype)
     fast = pseudo_spectral(pde, grid, dt, substeps=3, order=order)
     assert fast.form == "lanes"
     plain = pseudo_spectral(pde, grid, dt, substeps=3, order=order, form="generic")
@@ -116,6 +131,26 @@ def test_few_long_lines_are_solved_with_tensors() -> None:
     assert step.packed is not None
     form = step.packed.lanes(torch.float64)
     assert form is not None and form.worthwhile(4) and not form.worthwhile(3)
+
+
+def test_several_channels_need_the_loops(monkeypatch: pytest.MonkeyPatch) -> None:
+    grid = Grid((24, 40), (1.0, 1.0))
+    u = torch.rand(3, 2, 24, 40, generator=torch.Generator().manual_seed(0), dtype=DOUBLE)
+    fast = pseudo_spectral(GrayScott(), grid, 1.0)
+    monkeypatch.setattr("sciml.solvers.spectral.available", lambda: False)
+    slow = pseudo_spectral(GrayScott(), grid, 1.0)
+    assert (fast.form, slow.form) == ("lanes", "generic")
+    torch.testing.assert_close(fast(u), slow(u), rtol=0, atol=1e-14)
+
+
+def test_few_long_lines_of_several_channels_take_the_general_form() -> None:
+    grid = Grid((2**14,), (1.0,))
+    u = torch.rand(1, 2, 2**14, generator=torch.Generator().manual_seed(0), dtype=DOUBLE)
+    step = pseudo_spectral(GrayScott(), grid, 1e-3)
+    assert step.packed is not None and not step.packed.takes(u)
+    torch.testing.assert_close(
+        step(u), pseudo_spectral(GrayScott(), grid, 1e-3, form="generic")(u), rtol=0, atol=0
+    )
 
 
 def test_without_numba_tensors_do_it_all(monkeypatch: pytest.MonkeyPatch) -> None:

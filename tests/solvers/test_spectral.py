@@ -15,7 +15,10 @@ from sciml.fields import RandomFourier
 from sciml.pdes import (
     Advection,
     AdvectionDiffusion,
+    AllenCahn,
     Burgers,
+    CahnHilliard,
+    FisherKPP,
     Heat,
     KuramotoSivashinsky,
     NavierStokesVorticity,
@@ -42,6 +45,9 @@ CASES: list[tuple[SemiLinear, Grid, float]] = [
     (KuramotoSivashinsky(), Grid((64,), (22.0,)), 0.1),
     (NavierStokesVorticity(0.01), Grid((33, 32), (TAU, TAU)), 0.05),
     (NavierStokesVorticity(0.01, drag=0.1, forcing=(2.0, 1.0)), Grid((24, 40), (TAU, TAU)), 0.05),
+    (FisherKPP(), Grid((14, 9, 8), (TAU, TAU, TAU)), 0.1),
+    (AllenCahn(), Grid((22, 30), (TAU, TAU)), 0.1),
+    (CahnHilliard(), Grid((50,), (TAU,)), 0.05),
 ]
 
 
