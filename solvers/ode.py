@@ -11,6 +11,7 @@ from torch import Tensor
 from sciml.domains import Domain, Point
 from sciml.errors import UserError
 from sciml.odes.base import ODE, Hamiltonian, Separable
+from sciml.pdes.base import PDE, Elliptic
 from sciml.solvers.build import Solver
 from sciml.solvers.time.adaptive import AdaptiveSolution, adaptive_rk
 from sciml.solvers.time.composition import SINGLE, SUZUKI4, YOSHIDA6, Composition
@@ -23,8 +24,8 @@ TOLERANCE = 1e-10
 
 _EXPLICIT: dict[int, Tableau] = {1: EULER, 2: HEUN, 3: RK3, 4: RK4, 5: DOPRI5}
 _COMPOSED: dict[int, Composition] = {1: SINGLE, 2: SINGLE, 3: SUZUKI4, 4: SUZUKI4, 5: YOSHIDA6, 6: YOSHIDA6}
-# h times the largest rate of the motion: the energy then oscillates by about 1e-4 (order 2), 1e-6 and 1e-8 of
-# itself, for the systems here.
+# h times the largest rate of the motion. The energy then oscillates by 4e-4, 1e-6 and 7e-9 of itself (orders 2,
+# 4 and 6) for Henon-Heiles, by 1e-3, 2e-5 and 6e-6 for the double pendulum, whose rate grows as it tumbles.
 _RESOLVED = {2: 0.05, 4: 0.15, 6: 0.15}
 
 
@@ -88,7 +89,7 @@ def check_state(u: Tensor, channels: tuple[str, ...]) -> None:
 
 
 def build_ode(
-    ode: ODE,
+    ode: ODE | PDE | Elliptic,
     domain: Domain,
     dt: float,
     *,

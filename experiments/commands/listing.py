@@ -20,12 +20,13 @@ if TYPE_CHECKING:
 EXAMPLES = ("sciml list", "sciml list studies", "sciml list models --json")
 
 Topic = Literal[
-    "pdes", "recipes", "models", "constraints", "regularizers", "objectives", "metrics", "studies"
+    "pdes", "odes", "recipes", "models", "constraints", "regularizers", "objectives", "metrics", "studies"
 ]
 
 # Topic -> (module, the visible tuple or dictionary there that lists it).
 LISTS: dict[str, tuple[str, str]] = {
     "pdes": ("sciml.pdes", "PDES"),
+    "odes": ("sciml.odes", "ODES"),
     "models": ("sciml.models", "MODELS"),
     "constraints": ("sciml.constraints", "CONSTRAINTS"),
     "regularizers": ("sciml.regularizers", "REGULARIZERS"),

@@ -23,15 +23,21 @@ EXAMPLES = ("sciml verify", "sciml verify Burgers Heat", "sciml verify --out cer
 
 
 def add_arguments(parser: jsonargparse.ArgumentParser) -> None:
-    parser.add_argument("pdes", type=str, nargs="*", help="equations (default: all, see `sciml list pdes`)")
+    parser.add_argument(
+        "pdes",
+        type=str,
+        nargs="*",
+        help="equations (default: all, see `sciml list pdes` and `sciml list odes`)",
+    )
     parser.add_argument("--out", type=str, help="folder that receives a certificate of each as JSON")
 
 
 def execute(arguments: Namespace, reporter: Reporter) -> Result:
+    from sciml.odes import ODES
     from sciml.pdes import PDES
     from sciml.solvers.verify import table, verify
 
-    known = {cls.__name__: cls for cls in PDES}
+    known = {cls.__name__: cls for cls in (*PDES, *ODES)}
     names = arguments.get("pdes") or list(known)
     for name in names:
         if name not in known:

@@ -66,10 +66,11 @@ def _midpoint(rhs: Rate, u: Tensor, h: float) -> Tensor:
 def _iterate(rhs: Rate, u: Tensor, h: float) -> tuple[Tensor, Tensor]:
     """The slope at the midpoint by plain iteration, and which samples (B,) have converged."""
     k = rhs(u)
+    enough = _rounding(u, h)
     done = torch.zeros(u.shape[0], dtype=torch.bool, device=u.device)
     for _ in range(_PLAIN):
         new = rhs(u + (0.5 * h) * k)
-        change = _small(new - k, u, h)
+        change = (new - k).flatten(1).abs().amax(1) <= enough
         # A sample that is done stays as it is, so that its neighbours cannot change it.
         k = torch.where(_wide(done, u), k, new)
         done = done | change
@@ -81,20 +82,21 @@ def _iterate(rhs: Rate, u: Tensor, h: float) -> tuple[Tensor, Tensor]:
 def _newton(rhs: Rate, u: Tensor, h: float, k: Tensor, done: Tensor) -> tuple[Tensor, Tensor]:
     """The same by Newton's method, for the samples that are not done, from the slope at the start."""
     k = torch.where(_wide(done, u), k, rhs(u))
+    enough = _rounding(u, h)
     for _ in range(_NEWTON):
         middle = u + (0.5 * h) * k
         delta = _solve(rhs, middle, h, k - rhs(middle))
         k = torch.where(_wide(done, u), k, k - delta)
-        done = done | _small(delta, u, h)
+        done = done | (delta.flatten(1).abs().amax(1) <= enough)
         if bool(done.all()):
             break
     return k, done
 
 
-def _small(change: Tensor, u: Tensor, h: float) -> Tensor:
-    """Whether a change of the slope is rounding in the state, (B,); never for what is not a number."""
+def _rounding(u: Tensor, h: float) -> Tensor:
+    """The change of the slope that is rounding in the state, (B,)."""
     size = u.flatten(1).abs().amax(1).clamp(min=torch.finfo(u.dtype).tiny)
-    return abs(h) * change.flatten(1).abs().amax(1) <= 8 * torch.finfo(u.dtype).eps * size
+    return 8 * torch.finfo(u.dtype).eps / abs(h) * size
 
 
 def _solve(rhs: Rate, middle: Tensor, h: float, right: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from sciml.solvers.verify.suites import (
     euler,
     flow,
     linear,
+    odes,
     reactions,
     vorticity,
     waves,
@@ -23,6 +24,7 @@ SUITES: Suites = {
     **flow.SUITES,
     **reactions.SUITES,
     **euler.SUITES,
+    **odes.SUITES,
 }
 
 __all__ = ["SUITES"]
