@@ -93,6 +93,12 @@ def _well(fields: list[Tensor], spare: Tensor) -> list[Tensor]:
     return [fields[0].addcmul_(fields[0], spare, value=-1)]
 
 
+def _steepness(fields: list[Tensor], spare: Tensor) -> list[Tensor]:
+    """x^2 + y^2."""
+    x, y = fields
+    return [x.mul_(x).addcmul_(y, y)]
+
+
 def _logistic(fields: list[Tensor], spare: Tensor) -> list[Tensor]:
     """u - u^2."""
     return [fields[0].addcmul_(fields[0], fields[0], value=-1)]
@@ -111,6 +117,7 @@ PRODUCTS: dict[str, Callable[[list[Tensor], Tensor], list[Tensor]]] = {
     "well": _well,
     "catalysis": _catalysis,
     "logistic": _logistic,
+    "steepness": _steepness,
 }
 
 
@@ -122,8 +129,16 @@ def pointwise_form(pde: SemiLinear, spectral: Spectral) -> Pointwise | None:
     def single(products: str, output: Tensor) -> Pointwise:
         return Pointwise(((0, None),), products, ((output,),), (None,))
 
-    if isinstance(pde, KuramotoSivashinsky) and pde.integrated:
-        return None
+    if isinstance(pde, KuramotoSivashinsky) and (pde.integrated or spectral.dimension == 2):
+        half = -0.5 * ones
+        half[(0,) * spectral.dimension] = 0.0  # less the mean
+        axes = torch.broadcast_tensors(*k)
+        fields = tuple((0, 1j * axis) for axis in axes)
+        return (
+            Pointwise(fields, {1: "square", 2: "steepness"}[len(axes)], ((half,),), (None,))
+            if len(axes) < 3
+            else None
+        )
     if isinstance(pde, (Burgers, ConservativeBurgers, KuramotoSivashinsky)) and spectral.dimension == 1:
         return single("square", -0.5j * k[0])
     if isinstance(pde, ScalarBurgers) and not isinstance(pde.convection, Tensor):

@@ -28,7 +28,7 @@ from sciml.solvers.time.etdrk import Etdrk
 
 Array = np.ndarray[Any, Any]
 
-PRODUCTS = {"square": 0, "stresses": 1, "well": 2, "catalysis": 3, "logistic": 4}
+PRODUCTS = {"square": 0, "stresses": 1, "well": 2, "catalysis": 3, "logistic": 4, "steepness": 5}
 
 # `layout` says where a mode's coefficients stand in its row of the table: first these numbers, then of each
 # field its channel, column and turn, then of each channel the columns of its constant, of each product (with
@@ -164,6 +164,13 @@ def _alone(kind, u):  # type: ignore[no-untyped-def]
 
 
 @njit(forceinline=True)
+def _joint(kind, x, y):  # type: ignore[no-untyped-def]
+    if kind == 3:
+        return x * y * y
+    return x * x + y * y
+
+
+@njit(forceinline=True)
 def _products_of_points(kind, work, at, gap, n, width):  # type: ignore[no-untyped-def]
     """Point by point and for each of the two samples, in place."""
     for i in range(at, at + 2 * width * n, width):
@@ -171,9 +178,8 @@ def _products_of_points(kind, work, at, gap, n, width):  # type: ignore[no-untyp
             x, y = _stresses(load(work, i), load(work, i + gap))
             store(work, i, x)
             store(work, i + gap, y)
-        elif kind == 3:
-            y = load(work, i + gap)
-            store(work, i, load(work, i) * y * y)
+        elif kind == 3 or kind == 5:
+            store(work, i, _joint(kind, load(work, i), load(work, i + gap)))
         else:
             store(work, i, _alone(kind, load(work, i)))
 
@@ -188,7 +194,7 @@ def _products_between(kind, work, at, gap, m, width, roots, t):  # type: ignore[
         i2 = i1 + m * s
         i3 = i2 + m * s
         a, b, c, d, e, f, g, h = four_points(work, i0, i1, i2, i3, width, roots, t)
-        if kind == 1 or kind == 3:
+        if kind == 1 or kind == 3 or kind == 5:
             j0, j1, j2, j3 = i0 + gap, i1 + gap, i2 + gap, i3 + gap
             q, r, u, v, w, x, y, z = four_points(work, j0, j1, j2, j3, width, roots, t)
             if kind == 1:
@@ -202,8 +208,8 @@ def _products_between(kind, work, at, gap, m, width, roots, t):  # type: ignore[
                 h, z = _stresses(h, z)
                 four_modes(work, j0, j1, j2, j3, width, roots, t, q, r, u, v, w, x, y, z)
             else:
-                a, b, c, d = a * q * q, b * r * r, c * u * u, d * v * v
-                e, f, g, h = e * w * w, f * x * x, g * y * y, h * z * z
+                a, b, c, d = _joint(kind, a, q), _joint(kind, b, r), _joint(kind, c, u), _joint(kind, d, v)
+                e, f, g, h = _joint(kind, e, w), _joint(kind, f, x), _joint(kind, g, y), _joint(kind, h, z)
         else:
             a, b, c, d = _alone(kind, a), _alone(kind, b), _alone(kind, c), _alone(kind, d)
             e, f, g, h = _alone(kind, e), _alone(kind, f), _alone(kind, g), _alone(kind, h)

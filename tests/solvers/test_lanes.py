@@ -73,6 +73,8 @@ CASES: list[tuple[SemiLinear, Grid, float]] = [
     (NavierStokesVorticity(0.01, drag=0.1, forcing=(2.0, 1.0)), Grid((24, 40), (TAU, TAU)), 0.05),
     (NavierStokesVorticity(0.01, drag=0.1, forcing=(2.0, 1.0)), Grid((45, 27), (TAU, TAU)), 0.05),
     (NavierStokesVorticity(0.01), Grid((10, 3), (TAU, TAU)), 0.05),
+    (KuramotoSivashinsky(integrated=True), Grid((64,), (22.0,)), 0.1),
+    (KuramotoSivashinsky(), Grid((32, 24), (22.0, 20.0)), 0.1),
     (FisherKPP(), Grid((45,), (TAU,)), 0.1),
     (AllenCahn(), Grid((48, 30), (TAU, TAU)), 0.1),
     (CahnHilliard(), Grid((50,), (TAU,)), 0.05),
