@@ -478,13 +478,22 @@ def test_taylor_green_at_a_low_reynolds_number() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("reynolds", "peak", "time"), [(100.0, 0.01298, 4.85)])
-def test_taylor_green_dissipation_peaks(reynolds: float, peak: float, time: float) -> None:
-    terms, gap = _histories(64, reynolds, 8.0, 5)
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(
+    ("reynolds", "peak", "time", "late"),
+    [
+        (100.0, 0.01298, 4.85, 0.1),  # Brachet et al., as above
+        # 96^3 points gave 0.010944 at 6.63. 64^3 do not quite resolve this flow: their curve is 1.7 per cent
+        # off at most until t = 7.2, and its flat top comes later.
+        (400.0, 0.010944, 6.63, 0.4),
+    ],
+)
+def test_taylor_green_dissipation_peaks(reynolds: float, peak: float, time: float, late: float) -> None:
+    terms, gap = _histories(64, reynolds, time + 0.9, 5)
     assert gap < 1e-4
     value, at = _peak(terms["dissipation"])
     assert value == pytest.approx(peak, rel=0.02)
-    assert at == pytest.approx(time, abs=0.1)
+    assert at == pytest.approx(time, abs=late)
 
 
 # The verifier
