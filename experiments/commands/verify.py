@@ -19,7 +19,12 @@ if TYPE_CHECKING:
 
     from sciml.experiments.progress import Reporter
 
-EXAMPLES = ("sciml verify", "sciml verify Burgers Heat", "sciml verify --out certificates --json")
+EXAMPLES = (
+    "sciml verify --all",
+    "sciml verify Burgers Heat",
+    "sciml verify my_equation.py",
+    "sciml verify --out certificates --json",
+)
 
 
 def add_arguments(parser: jsonargparse.ArgumentParser) -> None:
@@ -27,34 +32,44 @@ def add_arguments(parser: jsonargparse.ArgumentParser) -> None:
         "pdes",
         type=str,
         nargs="*",
-        help="equations (default: all, see `sciml list pdes` and `sciml list odes`)",
+        help="equations (default: all, see `sciml list pdes` and `sciml list odes`), or a file of your own ones",
     )
+    parser.add_argument("--all", action="store_true", help="all equations, as without names")
     parser.add_argument("--out", type=str, help="folder that receives a certificate of each as JSON")
 
 
 def execute(arguments: Namespace, reporter: Reporter) -> Result:
     from sciml.odes import ODES
     from sciml.pdes import PDES
-    from sciml.solvers.verify import table, verify
+    from sciml.solvers.verify import equations_of, table, verify
 
     known = {cls.__name__: cls for cls in (*PDES, *ODES)}
     names = arguments.get("pdes") or list(known)
+    if arguments.get("all") and arguments.get("pdes"):
+        raise UserError(f"verify got --all and the names {', '.join(names)}; give one of the two.")
+    chosen = []
     for name in names:
-        if name not in known:
+        if name.endswith(".py"):
+            chosen += equations_of(Path(name))
+        elif name in known:
+            chosen.append(known[name])
+        else:
             near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
             hint = f"; did you mean {near[0]!r}?" if near else "."
-            raise UserError(f"there is no equation {name!r}{hint} Expected some of {', '.join(known)}.")
+            raise UserError(
+                f"there is no equation {name!r}{hint} Expected some of {', '.join(known)}, or the path of a .py file."
+            )
     out = arguments.get("out")
     if out:
         Path(out).mkdir(parents=True, exist_ok=True)
     found = []
-    with reporter.task("verify", len(names)) as task:
-        for count, name in enumerate(names, start=1):
-            certificate = verify(known[name])
+    with reporter.task("verify", len(chosen)) as task:
+        for count, cls in enumerate(chosen, start=1):
+            certificate = verify(cls)
             if out:
-                certificate.write(Path(out) / f"{name}.json")
+                certificate.write(Path(out) / f"{cls.__name__}.json")
             found.append(certificate)
-            task.update(count, name)
+            task.update(count, cls.__name__)
     failed = sum(not check.passed for c in found for check in c.checks)
     text = columns(table(found)) + f"\n\n{sum(len(c.checks) for c in found)} checks, {failed} failed"
     return Result([c.to_dict() for c in found], text, status=1 if failed else 0)

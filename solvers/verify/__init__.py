@@ -6,13 +6,14 @@ catch a wrong coefficient; refinement gives the orders; invariants and translati
 
 from sciml.solvers.verify.certificate import Certificate, Check, at_least, at_most, table
 from sciml.solvers.verify.measure import relative_error, self_convergence
-from sciml.solvers.verify.run import verify, verify_all
+from sciml.solvers.verify.run import equations_of, verify, verify_all
 
 __all__ = [
     "Certificate",
     "Check",
     "at_least",
     "at_most",
+    "equations_of",
     "relative_error",
     "self_convergence",
     "table",

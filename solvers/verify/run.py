@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import importlib.util
+import sys
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from sciml.errors import UserError
 from sciml.odes import ODES
 from sciml.odes.base import ODE
 from sciml.pdes import PDES
-from sciml.pdes.base import PDE
+from sciml.pdes.base import PDE, SemiLinear
 from sciml.solvers.verify.certificate import Certificate
 from sciml.solvers.verify.suites import SUITES
+from sciml.solvers.verify.suites.general import semi_linear
 
 
 def verify(pde: type[PDE] | type[ODE]) -> Certificate:
@@ -19,19 +23,50 @@ def verify(pde: type[PDE] | type[ODE]) -> Certificate:
 
     Args:
         pde: one of `PDES` or `ODES`, or a subclass, whose coefficients are then held against the exact solutions
-            of the equation it derives from.
+            of the equation it derives from; or any `SemiLinear` of one's own with defaults for its parameters.
 
     Raises:
         UserError: nothing is known to measure of this equation.
     """
     suite = next((SUITES[base] for base in pde.__mro__ if base in SUITES), None)
+    if suite is None and issubclass(pde, SemiLinear):
+        suite = semi_linear
     if suite is None:
         raise UserError(
-            f"verify got {pde.__name__}; it knows {[known.__name__ for known in SUITES]} and their subclasses."
+            f"verify got {pde.__name__}; it knows {[known.__name__ for known in SUITES]}, their subclasses and any "
+            "SemiLinear."
         )
     start = time.process_time()
     checks = tuple(suite(pde))
     return Certificate(pde.__name__, checks, time.process_time() - start)
+
+
+def equations_of(path: Path) -> list[type[PDE]]:
+    """The equations that a Python file states: subclasses of `PDE` defined there.
+
+    The file is run: take files that you trust.
+
+    Raises:
+        UserError: there is no such file, it is not Python, or it states none.
+    """
+    if not path.is_file():
+        raise UserError(f"verify got {path}, which does not exist.")
+    spec = importlib.util.spec_from_file_location(f"sciml_equations_{path.stem}", path)
+    assert spec is not None and spec.loader is not None  # a .py file always has a loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
+    try:
+        spec.loader.exec_module(module)
+    except SyntaxError as error:
+        raise UserError(f"verify got {path}, which is not valid Python: {error}.") from error
+    found = [
+        value
+        for value in vars(module).values()
+        if isinstance(value, type) and issubclass(value, PDE) and value.__module__ == spec.name
+    ]
+    if not found:
+        raise UserError(f"verify got {path}, which defines no equation: no subclass of sciml.pdes.PDE.")
+    return found
 
 
 def verify_all(
