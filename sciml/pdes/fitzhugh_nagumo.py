@@ -49,13 +49,10 @@ class FitzHughNagumo(SemiLinear):
     def linear(self, u: Tensor, calc: Calculus) -> Tensor:
         curved = calc.laplacian(u)
         activator, inhibitor = u[:, :1], u[:, 1:]
-        return torch.cat(
-            [
-                fit(self.diffusivity_u, u) * curved[:, :1] - inhibitor,
-                fit(self.diffusivity_v, u) * curved[:, 1:] + activator - inhibitor,
-            ],
-            dim=1,
-        )
+        first = fit(self.diffusivity_u, u) * curved[:, :1] - inhibitor
+        second = fit(self.diffusivity_v, u) * curved[:, 1:] + activator - inhibitor
+        # Either may have a parameter per sample where the other has none.
+        return torch.cat(torch.broadcast_tensors(first, second), dim=1)
 
     def nonlinear(self, u: Tensor, calc: Calculus) -> Tensor:
         activator = u[:, :1]

@@ -75,17 +75,14 @@ class GrayScott(SemiLinear):
     def linear(self, u: Tensor, calc: Calculus) -> Tensor:
         curved = calc.laplacian(u)
         feed, kill = fit(self.feed, u), fit(self.kill, u)
-        return torch.cat(
-            [
-                fit(self.diffusivity_a, u) * curved[:, :1] - feed * u[:, :1],
-                fit(self.diffusivity_b, u) * curved[:, 1:] - (feed + kill) * u[:, 1:],
-            ],
-            dim=1,
-        )
+        a = fit(self.diffusivity_a, u) * curved[:, :1] - feed * u[:, :1]
+        b = fit(self.diffusivity_b, u) * curved[:, 1:] - (feed + kill) * u[:, 1:]
+        # Either may have a parameter per sample where the other has none.
+        return torch.cat(torch.broadcast_tensors(a, b), dim=1)
 
     def nonlinear(self, u: Tensor, calc: Calculus) -> Tensor:
         made = u[:, :1] * u[:, 1:].square()
-        return torch.cat([fit(self.feed, u) - made, made], dim=1)
+        return torch.cat(torch.broadcast_tensors(fit(self.feed, u) - made, made), dim=1)
 
     def nonlinear_rate(self, grid: Grid, max_speed: float) -> float:
         """1/2, the 2 a b of a strong pattern; the speed does not matter."""
