@@ -95,7 +95,7 @@ def _lorenz63(cls: type[Lorenz63]) -> list[Check]:
         _order(ode, u, 0.5, (20, 40)),
         at_most("shrinking of volumes", abs(float(shrinking) / (-41 / 3) - 1), 1e-3, "41/3, by exponents"),
         at_most("symmetry (x, y) -> (-x, -y)", symmetry, 1e-14, "one step"),
-        _exponent(ode, 0.1, 5, 256, 150, 0.9056, 0.05),
+        _exponent(ode, 0.1, 5, 512, 100, 0.9056, 0.05),
     ]
 
 

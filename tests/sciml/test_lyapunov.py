@@ -1,0 +1,109 @@
+"""Lyapunov exponents: of maps with known ones, of Lorenz's and the Kuramoto-Sivashinsky system."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from sciml import FunctionStep, Grid, Point, rollout
+from sciml.fields import RandomFourier
+from sciml.metrics import kaplan_yorke_dimension, leading_exponent, lyapunov_spectrum
+from sciml.odes import Lorenz63, Lorenz96
+from sciml.pdes import KuramotoSivashinsky
+from sciml.solvers import build
+
+
+def _linear(matrix: Tensor, dt: float = 0.5) -> FunctionStep:
+    return FunctionStep(lambda u: u @ matrix.mT, dt, Point(), tuple("abc"))
+
+
+def test_a_linear_map_has_the_logarithms_of_its_eigenvalues() -> None:
+    generator = torch.Generator().manual_seed(0)
+    basis = torch.randn(3, 3, generator=generator, dtype=torch.float64)
+    matrix = basis @ torch.diag(torch.tensor([1.5, -1.0, 0.25]).double()) @ torch.linalg.inv(basis)
+    u = 1e-3 * torch.randn(2, 3, generator=generator, dtype=torch.float64)
+    found = lyapunov_spectrum(_linear(matrix), u, 400, discard=100)
+    expected = torch.tensor([math.log(1.5), 0.0, math.log(0.25)], dtype=torch.float64) / 0.5
+    # The frame has turned to its limit while the first calls were discarded.
+    assert (found - expected).abs().max() < 1e-10
+
+
+@pytest.mark.parametrize("every", [1, 3])
+def test_all_ways_to_push_vectors_agree(every: int) -> None:
+    ode = Lorenz63()
+    step = build(ode, Point(), 0.1, substeps=4)
+    u = ode.initial(2, torch.Generator().manual_seed(0))
+    first = lyapunov_spectrum(step, u, 7, discard=2, every=every)
+    for together in (True, False):
+        for mode in ("reverse", "forward"):
+            other = lyapunov_spectrum(step, u, 7, discard=2, every=every, together=together, mode=mode)  # type: ignore[arg-type]
+            assert (other - first).abs().max() < 1e-9
+    # A sample alone has the same exponents, and the decompositions may lie anywhere.
+    assert (lyapunov_spectrum(step, u[1:], 7, discard=2) - first[1:]).abs().max() < 1e-9
+    assert lyapunov_spectrum(step, u, 7, discard=2, count=2).shape == (2, 2)
+
+
+def test_lorenz_63_has_its_published_exponents() -> None:
+    """0.9056, 0, -14.572 and dimension 2.062 (Sprott 2003, table A.5)."""
+    ode = Lorenz63()
+    step = build(ode, Point(), 0.1, substeps=5)
+    u = ode.initial(256, torch.Generator().manual_seed(0))
+    found = lyapunov_spectrum(step, u, 150, discard=100, every=2)
+    mean = found.mean(0)
+    # 256 paths of 15: the standard error is 0.008, one per cent.
+    assert float(mean[0]) == pytest.approx(0.9056, rel=0.05)
+    assert float(mean[1]) == pytest.approx(0.0, abs=0.03)
+    assert float(mean[2]) == pytest.approx(-14.572, rel=0.005)
+    # Volumes shrink at a constant rate: no statistical error here.
+    assert (found.sum(1) + 41 / 3).abs().max() < 0.02
+    assert float(kaplan_yorke_dimension(mean.unsqueeze(0))) == pytest.approx(2.062, abs=0.005)
+
+
+def test_adaptive_steps_and_rings_have_exponents_too() -> None:
+    ode = Lorenz96(6, forcing=2.0)
+    u = ode.initial(1, torch.Generator().manual_seed(0))
+    fixed = lyapunov_spectrum(build(ode, Point(), 0.1, substeps=8), u, 10)
+    adaptive = lyapunov_spectrum(build(ode, Point(), 0.1, tolerance=1e-8), u, 10)
+    assert (fixed - adaptive).abs().max() < 1e-5
+    # The trace of the Jacobian is minus the number of sites.
+    assert float(fixed.sum()) == pytest.approx(-6.0, rel=1e-5)
+
+
+def test_dimension_of_kaplan_and_yorke() -> None:
+    spectra = torch.tensor([[0.9, 0.0, -14.5], [-1.0, -2.0, -3.0], [1.0, 0.5, 0.1], [0.5, -1.0, -1.0]])
+    found = kaplan_yorke_dimension(spectra.double())
+    assert found.tolist() == pytest.approx([2 + 0.9 / 14.5, 0.0, 3.0, 1.5])
+    assert kaplan_yorke_dimension(torch.tensor([[math.nan, 1.0]])).isnan().all()
+
+
+def test_a_sample_that_blows_up_is_nan_and_alone() -> None:
+    step = FunctionStep(lambda u: u * u, 1.0, Point(), ("u",))
+    found = leading_exponent(step, torch.tensor([[10.0], [0.5]], dtype=torch.float64), 12)
+    assert found.isnan().tolist() == [True, False]
+
+
+def test_refusals() -> None:
+    step, u = _linear(torch.eye(3, dtype=torch.float64)), torch.zeros(1, 3, dtype=torch.float64)
+    with pytest.raises(ValueError, match="count=4; a state of .* has 1 to 3"):
+        lyapunov_spectrum(step, u, 1, count=4)
+    with pytest.raises(ValueError, match="steps=0"):
+        lyapunov_spectrum(step, u, 0)
+    with pytest.raises(ValueError, match="mode='sideways'"):
+        lyapunov_spectrum(step, u, 1, mode="sideways")  # type: ignore[arg-type]
+
+
+@pytest.mark.slow
+def test_kuramoto_sivashinsky_has_its_published_leading_exponent() -> None:
+    """0.048 at L = 22 (Cvitanovic, Davidchack and Siminos 2010; Edson, Bunder, Mattner and Roberts 2019: 0.043)."""
+    grid = Grid((64,), (22.0,))
+    step = build(KuramotoSivashinsky(), grid, 2.0, max_speed=3.0)
+    generator = torch.Generator().manual_seed(0)
+    draw = RandomFourier(modes=3)
+    u = torch.stack([draw(grid, 1, generator) for _ in range(16)])
+    with torch.no_grad():
+        u = rollout(step, 100)(u)[:, -1]
+    # 16 paths of 2000: the standard error is 0.001.
+    assert 0.04 < float(leading_exponent(step, u, 1000, discard=10, every=2).mean()) < 0.056
