@@ -35,7 +35,7 @@ from sciml.datasets.recipe import (
     with_source,
 )
 from sciml.datasets.writer import PART, require_space, shard_bytes, write_json, write_shard
-from sciml.domains import Cloud, Domain, Grid
+from sciml.domains import Cloud, Domain, Grid, Point
 from sciml.errors import UserError
 from sciml.extras import require
 from sciml.pdes.base import Elliptic
@@ -158,8 +158,9 @@ def _sample_equation(recipe: Recipe, domain: Domain) -> Any:
 def layout(recipe: Recipe) -> tuple[Domain, tuple[Field, ...], tuple[Field, ...]]:
     """Stored domain, state or target fields, input fields."""
     domain = recipe.domain_at(1)
-    if isinstance(domain, Cloud):
-        raise UserError(f"Recipe {recipe.name!r} lives on a Cloud; generation knows grids and meshes.")
+    if isinstance(domain, Cloud | Point):
+        kind = type(domain).__name__
+        raise UserError(f"Recipe {recipe.name!r} lives on a {kind}; generation knows grids and meshes.")
     return domain, *fields_of(_sample_equation(recipe, domain))
 
 

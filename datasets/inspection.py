@@ -14,7 +14,7 @@ from sciml.datasets.reader import open as open_dataset
 from sciml.datasets.schema import describe_domain
 from sciml.datasets.splits import Pairs, Split
 from sciml.datasets.writer import whole_file, write_bytes
-from sciml.domains import Cloud, Grid, Mesh
+from sciml.domains import Domain, Grid, Mesh
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -163,7 +163,7 @@ def _plot_frames(figure: Any, split: Split) -> None:
             figure.colorbar(image, ax=list(axes[row]))
 
 
-def _proportion(domain: Grid | Mesh | Cloud) -> float:
+def _proportion(domain: Domain) -> float:
     """Height of the plane that is drawn over its width."""
     if isinstance(domain, Mesh):
         width, height = (domain.points.amax(dim=0) - domain.points.amin(dim=0)).tolist()[:2]
@@ -172,9 +172,7 @@ def _proportion(domain: Grid | Mesh | Cloud) -> float:
     return height / width
 
 
-def _draw(
-    ax: Axes, domain: Grid | Mesh | Cloud, values: np.ndarray, state: np.ndarray, style: dict[str, Any]
-) -> Any:
+def _draw(ax: Axes, domain: Domain, values: np.ndarray, state: np.ndarray, style: dict[str, Any]) -> Any:
     """One frame of one channel; of a 3D grid its middle slice, of a 3D mesh or particles the points."""
     from matplotlib.tri import Triangulation
 

@@ -19,7 +19,7 @@ import h5py
 import numpy as np
 import torch
 
-from sciml.domains import AXIS_NAMES, Cloud, Domain, Grid, Mesh
+from sciml.domains import AXIS_NAMES, Cloud, Domain, Grid, Mesh, Point
 from sciml.errors import UserError
 from sciml.trajectory import Field
 
@@ -129,6 +129,8 @@ def describe_domain(domain: Domain) -> dict[str, Any]:
             "dimension": domain.dimension,
             "sha256": mesh_digest(domain),
         }
+    if isinstance(domain, Point):
+        return {"kind": "point"}
     return {"kind": "cloud", "box": [list(side) for side in domain.box], "periodic": list(domain.flags)}
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import sciml.datasets as datasets
-from sciml.domains import Cloud, Domain, Grid, Mesh
+from sciml.domains import Cloud, Domain, Grid, Mesh, Point
 from sciml.errors import UserError
 from sciml.experiments import baselines, data, evaluate, evaluate_map, surrogates
 from sciml.experiments.config import Study
@@ -63,9 +63,10 @@ def _function_contestant(
 ) -> evaluate.Contestant:
     """A function u(x, t) as a contestant: its states are its values on the data's points at their times."""
     kept = next(network.parameters())
-    if isinstance(true.domain, Cloud):
+    if isinstance(true.domain, Cloud | Point):
         raise UserError(
-            "a function of place and time is judged on the points of a grid or a mesh; got particles."
+            "a function of place and time is judged on the points of a grid or a mesh; got a "
+            f"{type(true.domain).__name__}."
         )
     x = true.domain.coordinates(dtype=kept.dtype).unsqueeze(0)
     times = (true.times - true.times[0]).to(kept.dtype)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from sciml.constraints.base import Constraint
-from sciml.domains import Cloud, Domain
+from sciml.domains import Cloud, Domain, Point
 
 Map = Callable[[Tensor], Tensor]
 
@@ -90,8 +90,9 @@ class WithCoordinates(nn.Module):
 
     def __init__(self, f: Map, domain: Domain) -> None:
         super().__init__()
-        if isinstance(domain, Cloud):
-            raise TypeError("WithCoordinates got a Cloud; expected a Grid or a Mesh, whose points stay.")
+        if isinstance(domain, Cloud | Point):
+            kind = type(domain).__name__
+            raise TypeError(f"WithCoordinates got a {kind}; expected a Grid or a Mesh, whose points stay.")
         self.f = f
         self.domain = domain
         x = domain.coordinates()

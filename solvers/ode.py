@@ -222,7 +222,7 @@ def fastest_rate(ode: ODE, samples: int = 8) -> float:
 
 def _rates(ode: ODE, u: Tensor) -> float:
     u = u[torch.isfinite(u).all(dim=1)]
-    _, pull = torch.func.vjp(ode.rhs, u)
+    pull = torch.func.vjp(ode.rhs, u)[1]
     unit = torch.eye(u.shape[1], dtype=u.dtype)
     jacobian = torch.stack([pull(row.expand_as(u))[0] for row in unit], dim=1).detach()
     return float(torch.linalg.eigvals(jacobian).abs().max())

@@ -39,15 +39,16 @@ def add_arguments(parser: jsonargparse.ArgumentParser) -> None:
 
 
 def execute(arguments: Namespace, reporter: Reporter) -> Result:
-    from sciml.odes import ODES
-    from sciml.pdes import PDES
+    from sciml.odes import ODE, ODES
+    from sciml.pdes import PDE, PDES
     from sciml.solvers.verify import equations_of, table, verify
 
-    known = {cls.__name__: cls for cls in (*PDES, *ODES)}
+    every: tuple[type[PDE] | type[ODE], ...] = (*PDES, *ODES)
+    known = {cls.__name__: cls for cls in every}
     names = arguments.get("pdes") or list(known)
     if arguments.get("all") and arguments.get("pdes"):
         raise UserError(f"verify got --all and the names {', '.join(names)}; give one of the two.")
-    chosen = []
+    chosen: list[type[PDE] | type[ODE]] = []
     for name in names:
         if name.endswith(".py"):
             chosen += equations_of(Path(name))

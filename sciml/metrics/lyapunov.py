@@ -129,7 +129,7 @@ def _push(
     """step(u) and the derivative of the step along each of some tangents, all of the shape of u."""
     if mode == "forward":
         pushed = [torch.func.jvp(step, (u,), (v,)) for v in tangents]
-        return pushed[0][0], [moved for _, moved in pushed]
+        return pushed[0][0], [pair[1] for pair in pushed]
     # J^T w is linear in w, and its derivative by w along v is J v.
     with torch.enable_grad():
         u = u.detach().requires_grad_()

@@ -102,7 +102,7 @@ def _rounding(u: Tensor, h: float) -> Tensor:
 def _solve(rhs: Rate, middle: Tensor, h: float, right: Tensor) -> Tensor:
     """(1 - h/2 J)^-1 right of each sample, with J the Jacobian of rhs at `middle`, itself a constant."""
     count = middle[0].numel()
-    _, pull = torch.func.vjp(rhs, middle)
+    pull = torch.func.vjp(rhs, middle)[1]
     rows = []
     for index in range(count):
         pick = torch.zeros(count, dtype=middle.dtype, device=middle.device)

@@ -81,7 +81,8 @@ def verify_all(
     Raises:
         UserError: an unknown name; the message lists the known ones.
     """
-    known: dict[str, type[PDE] | type[ODE]] = {cls.__name__.lower(): cls for cls in (*PDES, *ODES)}
+    every: tuple[type[PDE] | type[ODE], ...] = (*PDES, *ODES)
+    known = {cls.__name__.lower(): cls for cls in every}
     unknown = [name for name in names or () if name.lower() not in known]
     if unknown:
         raise UserError(
