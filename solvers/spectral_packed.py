@@ -48,14 +48,14 @@ class Pointwise:
         inputs: of each field that the products need its channel of u and a multiplier (*half spectrum); None
             is 1.
         products: a name of `PRODUCTS`.
-        outputs: of each channel a multiplier (*half spectrum) of the transform of each product, or None for 0.
+        outputs: of each channel a multiplier (*half spectrum) of the transform of each product.
         constants: of each channel the coefficients (*half spectrum) of a steady source in the sense of
             `Spectral.to_modes`, or None.
     """
 
     inputs: tuple[tuple[int, Tensor | None], ...]
     products: str
-    outputs: tuple[tuple[Tensor | None, ...], ...]
+    outputs: tuple[tuple[Tensor, ...], ...]
     constants: tuple[Tensor | None, ...]
 
     def nonlinear(self, u: Tensor, spectral: Spectral, mask: Tensor) -> Tensor:
@@ -71,7 +71,7 @@ class Pointwise:
         for row, constant in zip(self.outputs, self.constants, strict=True):
             total = torch.zeros_like(modes[:, :1])
             for m, product_ in zip(row, products, strict=True):
-                total = total if m is None else total + m * product_
+                total = total + m * product_
             rows.append(total if constant is None else total + constant)
         return spectral.to_points(torch.cat(rows, dim=1) * mask)
 
@@ -214,7 +214,7 @@ class _Arrays:
     """Everything that has a precision and a device."""
 
     inputs: tuple[tuple[int, Tensor | None], ...]
-    outputs: tuple[tuple[Tensor | None, ...], ...]
+    outputs: tuple[tuple[Tensor, ...], ...]
     constants: tuple[Tensor | None, ...]
     method: Etdrk
     beyond: Tensor
@@ -280,7 +280,7 @@ class Packed:
         e = self._exact
         return _Arrays(
             tuple((c, None if m is None else pairs(m)) for c, m in e.inputs),
-            tuple(tuple(None if m is None else pairs(m) for m in row) for row in e.outputs),
+            tuple(tuple(pairs(m) for m in row) for row in e.outputs),
             tuple(None if c is None else plain(c) for c in e.constants),
             e.method.map(pairs),
             plain(e.beyond),

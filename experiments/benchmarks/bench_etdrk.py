@@ -19,6 +19,7 @@ from __future__ import annotations
 import argparse
 import functools
 import json
+import math
 import statistics
 import time
 from collections.abc import Callable
@@ -154,7 +155,7 @@ def peer(
             1, grid.lengths[0], grid.shape[0], h, diffusivity=float(pde.viscosity), order=4
         )
     else:
-        assert isinstance(pde, NavierStokesVorticity) and pde.forcing is not None
+        assert isinstance(pde, NavierStokesVorticity) and isinstance(pde.forcing, tuple)
         stepper = exponax.stepper.KolmogorovFlowVorticity(
             2,
             grid.lengths[0],
@@ -224,6 +225,30 @@ def measure(seconds: float) -> list[dict[str, Any]]:
     return rows
 
 
+SIZES: tuple[tuple[str, SemiLinear, tuple[tuple[int, ...], ...], int], ...] = (
+    ("burgers x 64", Burgers(0.02), tuple((2**k,) for k in range(8, 14)), 64),
+    ("vorticity x 4", NavierStokesVorticity(1e-3), tuple((2**k, 2**k) for k in range(5, 10)), 4),
+)
+
+
+def scaling(seconds: float) -> list[dict[str, Any]]:
+    """Microseconds per step of the fastest form by size, and the power p of time ~ (N log N)^p that fits them."""
+    found = []
+    for name, pde, shapes, samples in SIZES:
+        steps = {}
+        for shape in shapes:
+            grid = Grid(shape, (TAU,) * len(shape))
+            step = pseudo_spectral(pde, grid, SUBSTEPS * 1e-4, substeps=SUBSTEPS)
+            steps[shape] = functools.partial(step, _states(grid, samples, torch.float64))
+        with torch.no_grad():
+            taken = interleaved({"x".join(map(str, k)): v for k, v in steps.items()}, seconds)
+        times = [1e6 * min(values) / SUBSTEPS for values in taken.values()]
+        work = [math.prod(shape) * math.log(math.prod(shape)) for shape in shapes]
+        power = float(numpy.polyfit(numpy.log(work), numpy.log(times), 1)[0])
+        found.append({"problem": name, "us": dict(zip(taken, times, strict=True)), "power": power})
+    return found
+
+
 def table(rows: list[dict[str, Any]], names: list[str], cell: Callable[[dict[str, Any], str], str]) -> None:
     """Print one line per row."""
     widths = [max(len(name), 15) + 2 for name in names]
@@ -259,8 +284,19 @@ def main() -> None:
             print(
                 f"largest difference from {name}, {row['problem']} {row['dtype']}: {value:.1e} of the largest value"
             )
+    print("\nmicroseconds per step by size, float64, and the power p of time ~ (N log N)^p")
+    sizes = scaling(arguments.seconds)
+    for row in sizes:
+        cells = "  ".join(f"{size}: {value:.0f}" for size, value in row["us"].items())
+        print(f"{row['problem']:15s}{cells}   p = {row['power']:.2f}")
     if arguments.json is not None:
-        report = {"benchmark": "etdrk", "torch": torch.__version__, "substeps": SUBSTEPS, "rows": rows}
+        report = {
+            "benchmark": "etdrk",
+            "torch": torch.__version__,
+            "substeps": SUBSTEPS,
+            "rows": rows,
+            "sizes": sizes,
+        }
         arguments.json.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
 
 

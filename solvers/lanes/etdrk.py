@@ -53,18 +53,6 @@ def _multiplied(re, im, factor, turned):  # type: ignore[no-untyped-def]
 
 
 @njit(forceinline=True)
-def _spread(work, at, gap, width, f, re, im, place, table, row, layout, wide):  # type: ignore[no-untyped-def]
-    """Write one mode of field f."""
-    column = layout[_HEAD + 3 * f + 1]
-    if column >= 0:
-        m = _coefficient(table, row, layout[_COUNT], column, width, wide)
-        re, im = _multiplied(re, im, m, layout[_HEAD + 3 * f + 2])
-    to = at + f * gap + 2 * width * place
-    store(work, to, re)
-    store(work, to + width, im)
-
-
-@njit(forceinline=True)
 def _clear(work, at, gap, fields, width, unused):  # type: ignore[no-untyped-def]
     nothing = zero(work)
     for f in range(fields):
@@ -77,13 +65,19 @@ def _clear(work, at, gap, fields, width, unused):  # type: ignore[no-untyped-def
 @njit(forceinline=True)
 def _begin(work, at, gap, width, source, s, places, unused, table, row, layout, wide):  # type: ignore[no-untyped-def]
     """From a state [channel][mode][re, im][lane] to the padded spectra of the fields."""
-    size = 2 * width * len(places)
+    size, count = 2 * width * len(places), layout[_COUNT]
     for f in range(layout[_FIELDS]):
         start = s + layout[_HEAD + 3 * f] * size
+        column, turned = layout[_HEAD + 3 * f + 1], layout[_HEAD + 3 * f + 2]
         for j in range(len(places)):
-            o = start + 2 * width * j
-            re, im = load(source, o), load(source, o + width)
-            _spread(work, at, gap, width, f, re, im, places[j], table, row + j, layout, wide)
+            o, to = start + 2 * width * j, at + f * gap + 2 * width * places[j]
+            vr, vi = load(source, o), load(source, o + width)
+            xr, xi = vr, vi
+            if column >= 0:
+                m = _coefficient(table, row + j, count, column, width, wide)
+                xr, xi = _multiplied(vr, vi, m, turned)
+            store(work, to, xr)
+            store(work, to + width, xi)
     _clear(work, at, gap, layout[_FIELDS], width, unused)
 
 
@@ -98,20 +92,21 @@ def _stage(  # type: ignore[no-untyped-def]
     last = stage == stages - 1
     for channel in range(channels):
         first = _HEAD + 3 * fields + channel * (1 + 2 * results + stages * (stages + 1))
-        constant = layout[first]
+        constant, out, turned = layout[first], layout[first + 1], layout[first + 2]
+        out_1, turned_1 = layout[first + 1], layout[first + 2]
+        if results > 1:
+            out_1, turned_1 = layout[first + 3], layout[first + 4]
         columns = first + 1 + 2 * results + stage * (stages + 1)
         start = s + channel * size
         for j in range(len(places)):
             place, r, o = places[j], row + j, 2 * width * j
             w = at + 2 * width * place
-            kr, ki = zero(work), zero(work)
-            for g in range(results):
-                column = layout[first + 1 + 2 * g]
-                if column >= 0:
-                    m = _coefficient(table, r, count, column, width, wide)
-                    xr, xi = _multiplied(load(work, w), load(work, w + width), m, layout[first + 2 + 2 * g])
-                    kr, ki = kr + xr, ki + xi
-                w += gap
+            m = _coefficient(table, r, count, out, width, wide)
+            kr, ki = _multiplied(load(work, w), load(work, w + width), m, turned)
+            if results > 1:
+                m = _coefficient(table, r, count, out_1, width, wide)
+                xr, xi = _multiplied(load(work, w + gap), load(work, w + gap + width), m, turned_1)
+                kr, ki = kr + xr, ki + xi
             if constant >= 0:
                 kr = kr + _coefficient(table, r, count, constant, width, wide)
                 ki = ki + _coefficient(table, r, count, constant + 1, width, wide)
@@ -138,8 +133,16 @@ def _stage(  # type: ignore[no-untyped-def]
                     store(fresh, channel * size + o, vr)
                     store(fresh, channel * size + o + width, vi)
             elif more:
+                # As in `_begin`; a function for both makes this loop four times slower.
                 for f in range(fields):
-                    _spread(work, at, gap, width, f, vr, vi, place, table, r, layout, wide)
+                    column = layout[_HEAD + 3 * f + 1]
+                    xr, xi = vr, vi
+                    if column >= 0:
+                        m = _coefficient(table, r, count, column, width, wide)
+                        xr, xi = _multiplied(vr, vi, m, layout[_HEAD + 3 * f + 2])
+                    to = at + f * gap + 2 * width * place
+                    store(work, to, xr)
+                    store(work, to + width, xi)
     if more:
         if channels == 1:
             _clear(work, at, gap, fields, width, unused)
@@ -225,7 +228,20 @@ def _through_points(work, at, gap, n, width, passes, roots, layout):  # type: ig
     for f in range(fields):
         to_points(work, at + f * gap, n, width, passes, roots, joined)
     if joined:
-        _products_between(kind, work, at, gap, passes[0, 1], width, roots, passes[0, 2])
+        m, t = passes[0, 1], passes[0, 2]
+        # Numbers, not the variable: each inlined copy then knows its product, and has no choice inside its loop.
+        if kind == 0:
+            _products_between(0, work, at, gap, m, width, roots, t)
+        elif kind == 1:
+            _products_between(1, work, at, gap, m, width, roots, t)
+        elif kind == 2:
+            _products_between(2, work, at, gap, m, width, roots, t)
+        elif kind == 3:
+            _products_between(3, work, at, gap, m, width, roots, t)
+        elif kind == 4:
+            _products_between(4, work, at, gap, m, width, roots, t)
+        else:
+            _products_between(5, work, at, gap, m, width, roots, t)
     else:
         _products_of_points(kind, work, at, gap, n, width)
     for g in range(results):
@@ -550,7 +566,7 @@ def lane_steps(
     *,
     inputs: Sequence[tuple[int, Tensor | None]],
     products: str,
-    outputs: Sequence[Sequence[Tensor | None]],
+    outputs: Sequence[Sequence[Tensor]],
     constants: Sequence[Tensor | None],
     method: Etdrk,
     substeps: int,
@@ -570,7 +586,7 @@ def lane_steps(
         substeps: steps per call.
         dtype: float32 or float64.
     """
-    given = [m for m in (*(m for _, m in inputs), *(m for row in outputs for m in row)) if m is not None]
+    given = [*(m for _, m in inputs if m is not None), *(m for row in outputs for m in row)]
     if len(points) > 2 or len(inputs) > 2 or any(e.is_complex() for e in method.propagators):
         return None
     if any(_real(m) is None for m in given) or any(row[-1] is None for row in method.weights):
