@@ -24,6 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sciml.calculus import Spectral
 from sciml.datasets import schema
 from sciml.datasets.recipe import (
     DTYPES,
@@ -38,7 +39,7 @@ from sciml.datasets.writer import PART, require_space, shard_bytes, write_json, 
 from sciml.domains import Cloud, Domain, Grid, Point
 from sciml.errors import UserError
 from sciml.extras import require
-from sciml.pdes.base import Elliptic
+from sciml.pdes.base import PDE, Elliptic, is_periodic
 from sciml.resample import resample
 from sciml.solvers.blow_up import blow_ups
 from sciml.solvers.lanes import available
@@ -131,7 +132,11 @@ def solve(
 def draw_batch(
     recipe: Recipe, split: str, keys: list[tuple[int, int]], domain: Domain
 ) -> tuple[dict[str, Tensor], Tensor]:
-    """Parameters (B,) and states after the warm-up of the samples `keys` = (index, attempt)."""
+    """Parameters (B,) and states after the warm-up of the samples `keys` = (index, attempt).
+
+    What is drawn is projected onto the states that the equation admits, so that the first stored state is
+    the one that the solver starts from.
+    """
     equation = _sample_equation(recipe, domain)
     fields, inputs = fields_of(equation)
     channels = channels_of(inputs or fields, domain)
@@ -139,9 +144,14 @@ def draw_batch(
     parameters = {
         name: torch.tensor([p[name] for p, _ in drawn], dtype=torch.float64) for name in recipe.varying
     }
-    u = torch.stack([u for _, u in drawn]).to(DTYPES[recipe.dtype])
+    u = torch.stack([u for _, u in drawn])
+    equation = recipe.equation(parameters, domain)
+    if isinstance(equation, PDE) and is_periodic(domain):
+        assert isinstance(domain, Grid)  # nothing else is periodic along every axis
+        u = equation.project(u, Spectral(domain))
+    u = u.to(DTYPES[recipe.dtype])
     if recipe.warmup and not inputs:
-        step = recipe.solver(recipe.equation(parameters, domain), domain, recipe.dt, recipe.substeps)
+        step = recipe.solver(equation, domain, recipe.dt, recipe.substeps)
         with torch.no_grad():
             for _ in range(recipe.warmup):
                 u = step(u)

@@ -36,7 +36,8 @@ class PDE(ABC):
         """The state nearest to u that the equation admits, (B, C, *points); u itself unless it says otherwise.
 
         A linear projection of constant coefficients: spectral solvers apply it, with a `Symbol`, to the
-        modes of the state that each of their Steps starts from.
+        modes of the state that each of their Steps starts from, and datasets on periodic grids to what
+        they draw.
         """
         return u
 
