@@ -149,9 +149,16 @@ def build(
         order: order in time, 1 to 4; finite volumes and finite elements have their own.
         substeps: inner steps of one Step; None chooses: exact methods take one, the others as many as
             the advective limit at `max_speed` and, for explicit methods, the diffusive limit ask for.
-        max_speed: the largest speed that the nonlinear term carries things with [length/time], of the
-            order of max|u| for Burgers and Kuramoto-Sivashinsky, max|v| for the vorticity equation.
-            Not used by finite volumes, which measure it.
+        max_speed: the largest speed that the nonlinear term carries things with [length/time]: max|u| for
+            Burgers, Navier-Stokes and the slope form of Kuramoto-Sivashinsky, max|grad u| for its height
+            form, max|v| for the vorticity equation. In Fourier, sine and cosine series some equations read
+            it otherwise (`nonlinear_rate`): max|u| for Korteweg-de Vries and the scalar Burgers equation,
+            which multiply it by their |convection|; max|psi| for Schroedinger and Gross-Pitaevskii, where
+            the rate grows with its square. Reactions and phase fields (Fisher-KPP, Allen-Cahn,
+            Cahn-Hilliard, Swift-Hohenberg, Gray-Scott, FitzHugh-Nagumo, Belousov-Zhabotinsky) state their
+            rate themselves and do not use it. Finite differences count any nonlinear term as transport at
+            it. Not used by linear equations, finite volumes, which measure it, finite elements and
+            systems without space.
         cfl: Courant number of finite volumes.
         basis: "trigonometric" insists on Fourier, sine and cosine series (`pseudo_spectral`), for homogeneous
             sides and equations that keep their symmetry.
