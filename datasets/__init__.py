@@ -1,4 +1,4 @@
-"""Datasets: write, check, read and convert trajectories of partial differential equations."""
+"""Datasets: write, check, read and convert trajectories of differential equations."""
 
 from sciml.datasets.check import Report, check
 from sciml.datasets.convert import convert
@@ -7,7 +7,7 @@ from sciml.datasets.distributions import Choice, Constant, LogUniform, Uniform
 from sciml.datasets.generate import generate
 from sciml.datasets.inspection import describe, plot
 from sciml.datasets.reader import open
-from sciml.datasets.recipe import Recipe, known_recipes, load_recipe
+from sciml.datasets.recipe import Recipe, UsualStates, known_recipes, load_recipe
 from sciml.datasets.splits import Pairs, Split
 from sciml.datasets.statistics import Statistics
 from sciml.datasets.windows import Windows, batches
@@ -25,6 +25,7 @@ __all__ = [
     "Split",
     "Statistics",
     "Uniform",
+    "UsualStates",
     "Windows",
     "batches",
     "check",

@@ -25,6 +25,7 @@ from sciml.datasets.statistics import measure
 from sciml.datasets.writer import PART
 from sciml.domains import Grid
 from sciml.errors import UserError
+from sciml.odes.base import ODE
 from sciml.pdes.base import PDE, Elliptic
 
 Level = Literal["error", "warning", "note"]
@@ -270,11 +271,13 @@ def _equation(dataset: Dataset) -> tuple[dict[str, Any], list[Finding]]:
             again = recipe.solver(equation, domain, recipe.dt, recipe.substeps)(given)
             defect = float((again - wanted).norm() / wanted.norm())
             measured[f"defect of {name}"] = defect
-        elif isinstance(split, Split) and isinstance(equation, PDE):
+        elif isinstance(split, Split) and isinstance(equation, PDE | ODE):
             states = split.trajectories(slice(0, count)).data.double()
             defect = _defect(recipe, equation, domain, states)
             measured[f"defect of {name}"] = defect
-            residual = _residual(equation, domain, states, split.times)
+            residual = (
+                _residual(equation, domain, states, split.times) if isinstance(equation, PDE) else None
+            )
             if residual is not None:
                 measured[f"residual of {name}"] = residual
         else:
@@ -291,7 +294,7 @@ def _equation(dataset: Dataset) -> tuple[dict[str, Any], list[Finding]]:
     return measured, findings
 
 
-def _defect(recipe: Any, equation: PDE, domain: Any, states: Tensor) -> float:
+def _defect(recipe: Any, equation: PDE | ODE, domain: Any, states: Tensor) -> float:
     """||S(u_t) - u_{t+1}|| / ||u_{t+1} - u_t|| over a few frames, the largest.
 
     Frames in which hardly anything happens are measured by a thousandth of the state instead.

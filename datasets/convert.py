@@ -14,7 +14,7 @@ from sciml.datasets.reader import open as open_dataset
 from sciml.datasets.splits import Pairs, Split
 from sciml.datasets.statistics import make_statistics
 from sciml.datasets.writer import require_space, shard_bytes, write_json, write_shard
-from sciml.domains import Grid
+from sciml.domains import Grid, Point
 from sciml.errors import UserError
 from sciml.trajectory import Field, Trajectory
 
@@ -93,11 +93,11 @@ def _to_native(dataset: Dataset, dst: Path) -> None:
         size = max(1, SHARD_BYTES // per_sample)
         for number, start in enumerate(range(0, len(split), size)):
             chosen = range(start, min(start + size, len(split)))
-            on_grid = isinstance(split.domain_of(start), Grid)
+            joined = isinstance(split.domain_of(start), Grid | Point)
             write_shard(
                 folder / f"shard-{number:05d}.hdf5",
                 split.trajectories(slice(chosen.start, chosen.stop))
-                if on_grid
+                if joined
                 else [split[i] for i in chosen],
                 name=name,
                 constants=dataset.constants,

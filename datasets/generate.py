@@ -36,7 +36,7 @@ from sciml.datasets.recipe import (
     with_source,
 )
 from sciml.datasets.writer import PART, require_space, shard_bytes, write_json, write_shard
-from sciml.domains import Cloud, Domain, Grid, Point
+from sciml.domains import Cloud, Domain, Grid
 from sciml.errors import UserError
 from sciml.extras import require
 from sciml.pdes.base import PDE, Elliptic, is_periodic
@@ -168,9 +168,10 @@ def _sample_equation(recipe: Recipe, domain: Domain) -> Any:
 def layout(recipe: Recipe) -> tuple[Domain, tuple[Field, ...], tuple[Field, ...]]:
     """Stored domain, state or target fields, input fields."""
     domain = recipe.domain_at(1)
-    if isinstance(domain, Cloud | Point):
-        kind = type(domain).__name__
-        raise UserError(f"Recipe {recipe.name!r} lives on a {kind}; generation knows grids and meshes.")
+    if isinstance(domain, Cloud):
+        raise UserError(
+            f"Recipe {recipe.name!r} lives on a Cloud; generation knows grids, meshes and points without space."
+        )
     return domain, *fields_of(_sample_equation(recipe, domain))
 
 
@@ -213,7 +214,12 @@ def _make_shard(recipe: Recipe, out: Path, split: str, number: int, samples: int
                 equation = _sample_equation(recipe, domain)
                 names = channel_names(fields, stored.dimension)
                 last = blow_ups(
-                    states[bad[:1]], stored, recipe.dt, names, pde=equation, substeps=solved.substeps or 1
+                    states[bad[:1]],
+                    stored,
+                    recipe.dt,
+                    names,
+                    pde=None if isinstance(equation, Elliptic) else equation,
+                    substeps=solved.substeps or 1,
                 )[0]
                 why = f" The last one: {last}"
             raise UserError(

@@ -14,13 +14,16 @@ from sciml.datasets.reader import open as open_dataset
 from sciml.datasets.schema import describe_domain
 from sciml.datasets.splits import Pairs, Split
 from sciml.datasets.writer import whole_file, write_bytes
-from sciml.domains import Domain, Grid, Mesh
+from sciml.domains import Domain, Grid, Mesh, Point
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 FRAMES = 5
 """Frames of a 2D sample that are drawn."""
+
+CURVES = 6
+"""Unknowns of a system without space that are drawn."""
 
 
 def describe(path: str | Path, hints: Hints | None = None) -> dict[str, Any]:
@@ -83,7 +86,8 @@ def worst_error(dataset: Dataset) -> dict[str, float]:
 
 
 def plot(path: str | Path, out: str | Path, hints: Hints | None = None) -> Path:
-    """Draw a few samples: space against time in 1D, frames in 2D, slices of 3D, triangles of a mesh.
+    """Draw a few samples: space against time in 1D, frames in 2D, slices of 3D, triangles of a mesh, and
+    curves over time where there is no space.
 
     Returns the picture's path.
 
@@ -99,6 +103,8 @@ def plot(path: str | Path, out: str | Path, hints: Hints | None = None) -> Path:
         _plot_pairs(figure, split)
     elif isinstance(split.domain_of(0), Grid) and split.dimension == 1:
         _plot_lines(figure, split)
+    elif isinstance(split.domain_of(0), Point):
+        _plot_curves(figure, split)
     else:
         _plot_frames(figure, split)
     figure.suptitle(dataset.manifest.get("title") or f"{dataset.name} ({dataset.kind})")
@@ -139,6 +145,22 @@ def _plot_lines(figure: Any, split: Split) -> None:
                 ax.set_ylabel("time")
             if row == len(channels) - 1:
                 ax.set_xlabel("x")
+
+
+def _plot_curves(figure: Any, split: Split) -> None:
+    """Values over time of up to three samples, a row for each of the first unknowns."""
+    channels = split.channels[:CURVES]
+    figure.set_size_inches(7.5, 1.6 * len(channels) + 0.9)
+    axes = figure.subplots(len(channels), 1, squeeze=False, sharex=True)[:, 0]
+    for sample in range(min(3, len(split))):
+        trajectory = split[sample]
+        for row, ax in enumerate(axes):
+            values = trajectory.data[0, :, row].numpy()
+            ax.plot(trajectory.times.numpy(), values, linewidth=1, label=f"sample {sample}")
+    for ax, name in zip(axes, channels, strict=True):
+        ax.set_ylabel(name)
+    axes[0].legend(loc="upper right")
+    axes[-1].set_xlabel("time")
 
 
 def _plot_frames(figure: Any, split: Split) -> None:
@@ -229,6 +251,8 @@ def card(dataset: Dataset) -> str:
         points = " x ".join(str(n) for n in domain["shape"])
         sides = "; ".join("/".join(pair) for pair in domain["sides"])
         where = f"{points} {domain['centering']}s on a box of {box}, sides {sides}"
+    elif domain["kind"] == "point":
+        where = "no space, a system of ordinary differential equations"
     else:
         where = f"a mesh of {domain['nodes']} nodes and {domain['cells']} cells in {domain['dimension']}D"
     lines = [
@@ -256,12 +280,14 @@ def card(dataset: Dataset) -> str:
     substeps = f", {count} substep{'s' * (count > 1)} per stored step" if count else ""
     rejected = sum(len(s["rejected"]) for s in manifest["shards"])
     factor = specification["resolution_factor"]
-    fineness = "on the stored points" if factor == 1 else f"with {factor} times the points per axis"
+    fineness = "" if factor == 1 else f", with {factor} times the points per axis"
+    if factor == 1 and domain["kind"] != "point":
+        fineness = ", on the stored points"
     lines += [
         "",
         "## How it was made",
         "",
-        f"Solver: {first['solver']}{substeps}, in {manifest['dtype_solver']}, {fineness}; stored in float32. "
+        f"Solver: {first['solver']}{substeps}, in {manifest['dtype_solver']}{fineness}; stored in float32. "
         f"Initial states: {specification['initial']}. Seed {manifest['seed']}. Samples that blew up and were "
         f"drawn again: {rejected}.",
     ]

@@ -23,8 +23,9 @@ from torch import Tensor
 
 from sciml.datasets.distributions import Constant, Distribution
 from sciml.datasets.schema import describe_domain, sha256_file
-from sciml.domains import Cloud, Domain, Grid, Mesh
+from sciml.domains import Cloud, Domain, Grid, Mesh, Point
 from sciml.errors import UserError
+from sciml.odes.base import ODE
 from sciml.pdes.base import PDE, Elliptic
 from sciml.trajectory import Field, channel_names
 
@@ -43,6 +44,16 @@ class Solver(Protocol):
     def __call__(
         self, pde: Any, domain: Any, dt: float, substeps: int | None
     ) -> Callable[[Tensor], Tensor]: ...
+
+
+@dataclass(frozen=True)
+class UsualStates:
+    """Random states of the size that a system without space states itself (`ODE.initial`)."""
+
+    system: ODE
+
+    def __call__(self, domain: Point, channels: int, generator: torch.Generator) -> Tensor:
+        return self.system.initial(1, generator)[0]
 
 
 def default_solver(pde: Any, domain: Any, dt: float, substeps: int | None) -> Callable[[Tensor], Tensor]:
@@ -66,7 +77,8 @@ class Recipe:
         pde: a PDE class, or a function, called with the parameters by name; each is a number, or a
             tensor (B, 1, ...) where it differs between samples. Called with `domain` as well if it has
             an argument of that name. An `Elliptic` equation makes static pairs: `initial` draws its
-            inputs, and the solver maps them to the solution.
+            inputs, and the solver maps them to the solution. An `ODE` lives on a `Point`, and its
+            parameters that differ are (B,).
         domain: what is stored; or a function of a refinement factor f, 1 for what is stored, 2 for
             twice as fine, where the domain is not a `Grid`.
         initial: draws one state.
@@ -91,7 +103,7 @@ class Recipe:
 
     name: str
     title: str
-    pde: Callable[..., PDE | Elliptic]
+    pde: Callable[..., PDE | Elliptic | ODE]
     domain: Domain | Callable[[int], Domain]
     initial: Initial
     dt: float
@@ -161,7 +173,7 @@ class Recipe:
 
     def equation(
         self, parameters: Mapping[str, Tensor | float] | None = None, domain: Domain | None = None
-    ) -> PDE | Elliptic:
+    ) -> PDE | Elliptic | ODE:
         """The equation for given parameters; constants of the recipe are filled in.
 
         Args:
@@ -174,7 +186,8 @@ class Recipe:
         }
         for name, value in (parameters or {}).items():
             if isinstance(value, Tensor):
-                value = value.to(torch.float64).reshape(-1, 1, *[1] * domain.dimension)
+                ones = (1,) * (1 + domain.dimension) if domain.dimension else ()
+                value = value.to(torch.float64).reshape(-1, *ones)
             values[name] = value
         if "domain" in inspect.signature(self.pde).parameters:
             values["domain"] = domain
@@ -225,7 +238,7 @@ class Recipe:
         }
 
 
-def fields_of(equation: PDE | Elliptic) -> tuple[tuple[Field, ...], tuple[Field, ...]]:
+def fields_of(equation: PDE | Elliptic | ODE) -> tuple[tuple[Field, ...], tuple[Field, ...]]:
     """(state or target fields, input fields); an evolution equation has no inputs."""
     return equation.fields, equation.inputs if isinstance(equation, Elliptic) else ()
 

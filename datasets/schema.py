@@ -134,8 +134,10 @@ def describe_domain(domain: Domain) -> dict[str, Any]:
     return {"kind": "cloud", "box": [list(side) for side in domain.box], "periodic": list(domain.flags)}
 
 
-def grid_from_description(found: Mapping[str, Any]) -> Grid:
-    """Inverse of `describe_domain` for grids."""
+def domain_from_description(found: Mapping[str, Any]) -> Grid | Point:
+    """Inverse of `describe_domain` for grids and for the point without space."""
+    if found["kind"] == "point":
+        return Point()
     return Grid(
         tuple(found["shape"]),
         tuple(found["lengths"]),
@@ -217,9 +219,9 @@ __all__ = [
     "TEXT",
     "components",
     "describe_domain",
+    "domain_from_description",
     "fields_from_json",
     "fields_json",
-    "grid_from_description",
     "mesh_digest",
     "open_hdf5",
     "points_letters",

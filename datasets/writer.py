@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from sciml.datasets import schema
-from sciml.domains import Cloud, Grid, Mesh
+from sciml.domains import Cloud, Grid, Mesh, Point
 from sciml.errors import UserError
 from sciml.trajectory import Field, Trajectory
 
@@ -165,7 +165,7 @@ def _stack(data: Tensor, start: int, f: Field, dimension: int) -> tuple[np.ndarr
     return part.reshape(*part.shape[:-1], *[dimension] * f.rank).contiguous().numpy(), start + count
 
 
-def _fill_grid(
+def _fill_well(
     file: h5py.File,
     trajectory: Trajectory,
     name: str,
@@ -174,9 +174,9 @@ def _fill_grid(
     constants: Mapping[str, float],
     provenance: Mapping[str, Any],
 ) -> None:
-    grid = trajectory.domain
-    assert isinstance(grid, Grid)  # write_shard chose this layout by the domain
-    dimension, samples = grid.dimension, len(trajectory)
+    domain = trajectory.domain
+    assert isinstance(domain, Grid | Point)  # write_shard chose this layout by the domain
+    dimension, samples = domain.dimension, len(trajectory)
     file.attrs["dataset_name"] = name
     file.attrs["grid_type"] = "cartesian"
     file.attrs["n_spatial_dims"] = dimension
@@ -186,26 +186,13 @@ def _fill_grid(
         file.attrs[parameter] = float(value)
 
     dimensions = file.create_group("dimensions")
-    schema.set_texts(dimensions.attrs, "spatial_dims", grid.axis_names)
+    schema.set_texts(dimensions.attrs, "spatial_dims", schema.AXIS_NAMES[:dimension])
     time = _array(dimensions, "time", trajectory.times.numpy().astype(np.float32))
     schema.set_flags(time, sample_varying=False, time_varying=True)
-    for axis, x in zip(grid.axis_names, grid.axes(torch.float32), strict=True):
-        schema.set_flags(_array(dimensions, axis, x.numpy()), sample_varying=False, time_varying=False)
-
-    boundaries = file.create_group("boundary_conditions")
-    for axis, n, (low, high) in zip(grid.axis_names, grid.shape, grid.sides, strict=True):
-        ends: dict[str, list[int]] = {}
-        for end, side in ((0, low), (n - 1, high)):
-            ends.setdefault(schema.BC_TYPES[side], []).append(end)
-        for kind, places in ends.items():
-            group = boundaries.create_group(f"{axis}_{kind}")
-            group.attrs["bc_type"] = kind
-            schema.set_texts(group.attrs, "associated_dims", [axis])
-            schema.set_texts(group.attrs, "associated_fields", [])
-            schema.set_flags(group, sample_varying=False, time_varying=False)
-            mask = np.zeros(n, dtype=bool)
-            mask[places] = True
-            _array(group, "mask", mask)
+    if isinstance(domain, Grid):
+        for axis, x in zip(domain.axis_names, domain.axes(torch.float32), strict=True):
+            schema.set_flags(_array(dimensions, axis, x.numpy()), sample_varying=False, time_varying=False)
+    _fill_boundaries(file.create_group("boundary_conditions"), domain)
 
     scalars = file.create_group("scalars")
     schema.set_texts(scalars.attrs, "field_names", [*constants, *trajectory.parameters])
@@ -242,18 +229,38 @@ def _fill_grid(
     extra = _provenance(file, provenance)
     extra.attrs["fields"] = schema.fields_json(trajectory.fields)
     extra.attrs["input_fields"] = schema.fields_json(input_fields)
-    extra.attrs["domain"] = json.dumps(schema.describe_domain(grid))
-    extra.attrs["centering"] = grid.centering
-    extra.attrs["dx"] = np.array(grid.spacing)
-    extra.attrs["lengths"] = np.array(grid.lengths)
-    extra.attrs["origin"] = np.array(grid.origin)
-    schema.set_flags(extra, periodic=list(grid.periodic))
-    schema.set_texts(extra.attrs, "axis_names", grid.axis_names)
+    extra.attrs["domain"] = json.dumps(schema.describe_domain(domain))
+    if isinstance(domain, Grid):
+        extra.attrs["centering"] = domain.centering
+        extra.attrs["dx"] = np.array(domain.spacing)
+        extra.attrs["lengths"] = np.array(domain.lengths)
+        extra.attrs["origin"] = np.array(domain.origin)
+        schema.set_flags(extra, periodic=list(domain.periodic))
+        schema.set_texts(extra.attrs, "axis_names", domain.axis_names)
     # The schema keeps coordinates and parameters in float32; here are the numbers that were used.
     _array(extra, "time", trajectory.times.to(torch.float64).numpy())
     exact = extra.create_group("parameters")
     for parameter, values in trajectory.parameters.items():
         _array(exact, parameter, values.reshape(samples).to(torch.float64).numpy())
+
+
+def _fill_boundaries(boundaries: h5py.Group, domain: Grid | Point) -> None:
+    """A group per axis and kind of side, with the points where it holds."""
+    if isinstance(domain, Point):
+        return
+    for axis, n, (low, high) in zip(domain.axis_names, domain.shape, domain.sides, strict=True):
+        ends: dict[str, list[int]] = {}
+        for end, side in ((0, low), (n - 1, high)):
+            ends.setdefault(schema.BC_TYPES[side], []).append(end)
+        for kind, places in ends.items():
+            group = boundaries.create_group(f"{axis}_{kind}")
+            group.attrs["bc_type"] = kind
+            schema.set_texts(group.attrs, "associated_dims", [axis])
+            schema.set_texts(group.attrs, "associated_fields", [])
+            schema.set_flags(group, sample_varying=False, time_varying=False)
+            mask = np.zeros(n, dtype=bool)
+            mask[places] = True
+            _array(group, "mask", mask)
 
 
 def _fill_groups(
@@ -332,7 +339,7 @@ def write_shard(
 
     Args:
         path: final name, ending in .hdf5.
-        trajectories: one Trajectory on a Grid; or one or several on meshes or clouds, each with its own
+        trajectories: one Trajectory on a Grid or a Point; or one or several on meshes or clouds, each with its own
             domain. A mesh that several samples share is stored once.
         name: name of the dataset, the same in all its files.
         inputs: fields that do not change in time but differ between samples, (n, A, *points): the
@@ -356,13 +363,13 @@ def write_shard(
     if (inputs is None) != (not input_fields):
         raise ValueError("write_shard needs inputs and input_fields together, or neither.")
     constants, provenance = dict(constants or {}), dict(provenance or {})
-    if isinstance(several[0].domain, Grid):
+    if isinstance(several[0].domain, Grid | Point):
         if len(several) != 1:
             raise ValueError(
-                f"write_shard got {len(several)} trajectories on grids; join them to one batch."
+                f"write_shard got {len(several)} trajectories on one grid or point; join them to one batch."
             )
         image = _image(
-            lambda file: _fill_grid(file, several[0], name, inputs, input_fields, constants, provenance)
+            lambda file: _fill_well(file, several[0], name, inputs, input_fields, constants, provenance)
         )
     else:
         if inputs is not None:

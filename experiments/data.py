@@ -16,6 +16,7 @@ from torch.utils.data import Dataset as TorchDataset
 
 import sciml.datasets as datasets
 from sciml.datasets.recipe import specification_sha256
+from sciml.domains import Cloud, Grid, Point
 from sciml.errors import UserError
 from sciml.experiments.config import Data, Study
 from sciml.experiments.progress import Reporter
@@ -115,6 +116,13 @@ def facts(study: Study, dataset: datasets.Dataset) -> Facts:
     Raises:
         UserError: the kind of data does not suit the kind of study.
     """
+    domain = dataset.domain
+    if isinstance(domain, Cloud | Point):
+        what = "particles" if isinstance(domain, Cloud) else "a system without space"
+        raise UserError(
+            f"{dataset.path} holds {what}; the networks of a study act on fields on a grid or a mesh. Read such data "
+            "with sciml.datasets.open and train on their windows."
+        )
     stats = dataset.stats
     std = _scale(stats.std)
     if study.kind == "map":
@@ -138,6 +146,11 @@ def facts(study: Study, dataset: datasets.Dataset) -> Facts:
     dt = dataset.dt * study.data.stride
     found = Facts(dataset.domain, dataset.fields, dt, stats.mean, std)
     if study.kind == "pinn":
+        if isinstance(domain, Grid) and domain.centering == "cell":
+            raise UserError(
+                f"{dataset.path} holds averages over cells; a study of kind pinn starts from values at nodes, and would "
+                "be wrong by half a cell. Make the data with Grid(..., centering='node')."
+            )
         true = reference(study, dataset, steps=study.evaluation.steps, samples=1)
         return replace(
             found, initial=true.data[0, 0].double(), horizon=float(true.times[-1] - true.times[0])

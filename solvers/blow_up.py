@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from sciml.domains import Domain, Grid
+from sciml.odes.base import ODE
 from sciml.pdes.base import PDE, SemiLinear
 from sciml.trajectory import first_non_finite
 
@@ -18,6 +19,8 @@ _GROWN = 3.0
 _TAIL = 1e-3
 # Stable limit of h times the rate of transport for the exponential methods of order 3 and 4.
 _COURANT = 1.0
+# Stable limit of h times the rate of explicit Runge-Kutta methods, on either axis.
+_STABLE = 2.5
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,7 @@ def blow_ups(
     dt: float,
     channels: tuple[str, ...],
     *,
-    pde: PDE | None = None,
+    pde: PDE | ODE | None = None,
     substeps: int = 1,
 ) -> list[BlowUp]:
     """What became of each sample of a rollout (B, T, C, *points) that did not stay finite; empty where all did.
@@ -66,7 +69,7 @@ def blow_ups(
         domain: where the points lie.
         dt: time between frames [time].
         channels: names of the C channels.
-        pde: the equation; its rates tell a step that is too long.
+        pde: the equation or system; its rates tell a step that is too long. A system has one value a parameter.
         substeps: inner steps between two frames.
     """
     ends = first_non_finite(states)
@@ -92,11 +95,19 @@ def blow_ups(
     return found
 
 
-def _cause(path: Tensor, domain: Domain, h: float, pde: PDE | None) -> str:
+def _cause(path: Tensor, domain: Domain, h: float, pde: PDE | ODE | None) -> str:
     """Judged on the last frame (C, *points) that has not grown much: later ones are all noise."""
     sizes = path.flatten(1).abs().amax(dim=1)
     sound = torch.nonzero(sizes <= _GROWN * sizes[0].clamp(min=1e-300)).flatten()
     frame = path[int(sound[-1])].double() if len(sound) else path[0].double()
+    if isinstance(pde, ODE):
+        turn = h * _rate(pde, frame)
+        if turn > _STABLE:
+            return (
+                f"The substep {h:.3g} is too long for it: times the fastest rate of the system there it is {turn:.3g}, and "
+                f"{_STABLE:g} is about the limit of explicit methods. Take {math.ceil(turn / _STABLE)} times as many "
+                "substeps, or none, so that steps follow the error."
+            )
     if isinstance(domain, Grid):
         if isinstance(pde, SemiLinear):
             speed = float(frame.abs().max())
@@ -118,6 +129,12 @@ def _cause(path: Tensor, domain: Domain, h: float, pde: PDE | None) -> str:
         "The last sound state is resolved and the step within its limit there: the growth is the equation's own, "
         "or came within one frame. Store frames more often, or take more substeps and a finer grid."
     )
+
+
+def _rate(ode: ODE, state: Tensor) -> float:
+    """Largest |eigenvalue| of the Jacobian of rhs at a state (C,), [1/time]."""
+    jacobian = torch.func.jacrev(lambda v: ode.rhs(v.unsqueeze(0))[0])(state)
+    return float(torch.linalg.eigvals(jacobian).abs().max())
 
 
 def _tail(frame: Tensor, grid: Grid) -> float:

@@ -224,7 +224,9 @@ def write_pdebench(path: Path, trajectory: Trajectory, constants: Mapping[str, f
     """
     grid, data = trajectory.domain, trajectory.data.to(torch.float32).numpy()
     if not isinstance(grid, Grid):
-        raise UserError("PDEBench's layouts hold fields on grids; this dataset lies on a mesh or in a box.")
+        raise UserError(
+            f"PDEBench's layouts hold fields on grids; this dataset lies on a {type(grid).__name__}."
+        )
     names = trajectory.channels
     flow = ("density", "pressure", *(f"velocity_{a}" for a in grid.axis_names))
     if len(names) == 1 and grid.dimension == 1:

@@ -22,7 +22,7 @@ from sciml.datasets import schema
 from sciml.datasets.blocks import FileBlock, Variable
 from sciml.datasets.dataset import Dataset, Hints
 from sciml.datasets.splits import Pairs, Split
-from sciml.domains import Grid
+from sciml.domains import Grid, Point
 from sciml.errors import UserError
 from sciml.trajectory import Field, channel_names
 
@@ -33,7 +33,7 @@ GROUPS = ("dimensions", "boundary_conditions", "scalars", "t0_fields", "t1_field
 class _Shard:
     path: Path
     name: str
-    grid: Grid
+    grid: Grid | Point
     samples: int
     times: Tensor
     fields: tuple[Field, ...]
@@ -75,7 +75,9 @@ def _sides(file: h5py.File, axes: Sequence[str]) -> list[list[str]]:
     return sides
 
 
-def _grid(file: h5py.File, axes: Sequence[str], hints: Hints) -> tuple[Grid, list[str]]:
+def _grid(file: h5py.File, axes: Sequence[str], hints: Hints) -> tuple[Grid | Point, list[str]]:
+    if not axes:
+        return Point(), []
     place, notes = str(file.filename), []
     sides: list[list[Any]] = [list(pair) for pair in _sides(file, axes)]
     if hints.boundary is not None:
@@ -143,7 +145,7 @@ def _parse(file: h5py.File, path: Path, hints: Hints) -> _Shard:
                 f"{path} has format version {int(own.attrs['format_version'])}; this release reads up to "
                 f"{schema.FORMAT_VERSION}. Update sciml."
             )
-        grid = schema.grid_from_description(json.loads(own.attrs["domain"]))
+        grid = schema.domain_from_description(json.loads(own.attrs["domain"]))
         times = schema.times_tensor(own["time"][()])
     else:
         grid, notes = _grid(file, axes, hints)
@@ -217,7 +219,7 @@ def _parse(file: h5py.File, path: Path, hints: Hints) -> _Shard:
 
 
 def _expected_shape(
-    axes: str, samples: int, frames: int, grid: Grid, comps: str, rank: int
+    axes: str, samples: int, frames: int, grid: Grid | Point, comps: str, rank: int
 ) -> tuple[int, ...]:
     sizes = {"n": samples, "t": frames, **dict(zip("xyz", grid.shape, strict=False))}
     width = grid.dimension**rank if rank == 2 and comps == "c" else grid.dimension

@@ -243,3 +243,30 @@ def test_a_full_disk_is_told_and_leaves_nothing_half_written(tmp_path, smoke, ca
         assert not checkpoint.exists() or load_tensors(checkpoint)["updates"] < 20
     finally:
         subprocess.run(["umount", str(small)], check=True)
+
+
+def test_a_system_without_space_has_no_surrogate(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("short.py").write_text(
+        "from dataclasses import replace\n"
+        "from sciml.datasets.recipes.lorenz63 import RECIPE as long\n"
+        "RECIPE = replace(long, name='short', warmup=0, steps=10)\n"
+    )
+    words = ["run", "smoke", "--data.recipe", "short.py", "--workers", "1"]
+    said = refusal(capsys, *words)
+    assert "holds a system without space" in said and "sciml.datasets.open" in said
+
+
+def test_cells_are_refused_where_a_network_starts_from_nodes(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("gas.py").write_text(
+        "from dataclasses import replace\n"
+        "from sciml import Grid\n"
+        "from sciml.datasets.recipes.euler_2d import RECIPE as fine, SmoothGas\n"
+        "RECIPE = replace(fine, name='gas', steps=50, dt=0.001, resolution_factor=1,\n"
+        "    domain=Grid((8, 8), (1.0, 1.0), centering='cell'))\n"
+    )
+    words = ["run", "burgers-pinn", "--data.recipe", "gas.py", "--workers", "1"]
+    samples = [word for s in ("train", "valid", "test") for word in (f"--data.samples.{s}", "1")]
+    said = refusal(capsys, *words, *samples)
+    assert "averages over cells" in said and "centering='node'" in said
