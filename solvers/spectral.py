@@ -16,7 +16,9 @@ from sciml.domains import Domain, Grid
 from sciml.extras import require
 from sciml.pdes.base import SemiLinear, SplitSemiLinear
 from sciml.solvers.lanes import available
-from sciml.solvers.spectral_packed import Packed, packed_form
+from sciml.solvers.spectral_forms import pointwise_form
+from sciml.solvers.spectral_half import HalfSpectra, half_steps
+from sciml.solvers.spectral_packed import Packed, packed_steps
 from sciml.solvers.time.etdrk import Etdrk, etdrk
 
 Form = Literal["auto", "lanes", "packed", "generic"]
@@ -43,7 +45,8 @@ class PseudoSpectral:
         order: order in time, 1 to 4.
         linear: whether the nonlinear term is zero, so that the step is exact for any dt.
         form: how steps without derivatives are computed: "lanes", "packed" or "generic".
-        packed: the fast form of the nonlinear term, or None where there is none.
+        packed: the steps of pairs of samples, or None where there are none.
+        half: the steps of half spectra, or None where there are none.
         sides: the sine and cosine series of a grid with bounded axes, or None.
         method: the scheme in words.
     """
@@ -83,6 +86,7 @@ class PseudoSpectral:
         )
         self._cache: dict[tuple[torch.dtype, torch.device], _Coefficients] = {}
         self.packed: Packed | None = None
+        self.half: HalfSpectra | None = None
         if self._learns:
             return
         exact = self._method(symbol, self._coupled)
@@ -91,17 +95,26 @@ class PseudoSpectral:
             self._cache[dtype, torch.device("cpu")] = self._cast(exact, dtype, torch.device("cpu"))
         alike = symbol.ndim == grid.dimension + 2 and symbol.shape[0] == 1 and not self._coupled
         if form != "generic" and not self.linear and alike and not symbol.is_complex():
-            lanes = form != "packed" and available()
-            self.packed = packed_form(
-                pde, self._spectral, symbol[0], exact, self._h, self.substeps, degree, lanes
-            )
+            self._make_fast(symbol[0], exact, form != "packed" and available())
+
+    def _make_fast(self, symbol: Tensor, method: Etdrk, compiled: bool) -> None:
+        """The steps without derivatives, where N has a form that states it."""
+        form = pointwise_form(self.pde, self._spectral)
+        if form is None or not form.states(self.pde, self._spectral, self._mask):
+            return
+        given = (form, self._spectral, symbol, method, self._h, self.substeps, self.degree)
+        self.packed = packed_steps(*given, compiled)
+        if compiled:
+            self.half = half_steps(self.pde, *given)
 
     @property
     def form(self) -> Form:
         """How steps without derivatives are computed on the CPU."""
-        if self.packed is None:
-            return "generic"
-        return "packed" if self.packed.lanes(torch.float64) is None else "lanes"
+        if self.half is not None or (
+            self.packed is not None and self.packed.lanes(torch.float64) is not None
+        ):
+            return "lanes"
+        return "generic" if self.packed is None else "packed"
 
     def __repr__(self) -> str:
         return (
@@ -124,29 +137,32 @@ class PseudoSpectral:
 
     def _periodic(self, u: Tensor) -> Tensor:
         """The step on the periodic box."""
-        if self.packed is not None and not _is_differentiated(u) and self.packed.takes(u):
-            return self._separated(u, self.packed(u))
-        return self._plain(u)
+        fast = None if _is_differentiated(u) else self._fastest(u)
+        return self._plain(u) if fast is None else self._separated(u, fast(u), fast.partners(u.shape[0]))
 
-    def _separated(self, u: Tensor, new: Tensor) -> Tensor:
-        """The packed result, computed again apart where the two samples of a pair are too unlike.
+    def _fastest(self, u: Tensor) -> Packed | HalfSpectra | None:
+        """The fastest steps for such states: pairs of samples in 1D and 2D, half spectra for all others."""
+        packed = self.packed if self.packed is not None and self.packed.takes(u) else None
+        if self.half is None or not self.half.takes(u):
+            return packed
+        return packed if packed is not None and u.ndim < 5 and u.shape[0] > 1 else self.half
+
+    def _separated(self, u: Tensor, new: Tensor, partners: Tensor) -> Tensor:
+        """What pairs gave, computed again apart where the two samples of one are too unlike.
 
         A sample that blows up would take its partner along, and one that is larger by many orders leaves
         its rounding in the smaller.
         """
-        batch = u.shape[0]
-        pairs = (batch + 1) // 2
         size = torch.stack([u.flatten(1).abs().amax(1), new.flatten(1).abs().amax(1)])
-        first, second = size[:, : batch - pairs], size[:, pairs:]
+        other = size[:, partners]
         most = 1e6 if u.dtype == torch.float64 else 1e2
         # Written so that a size that is not a number counts as unlike.
-        alike = (first <= most * second) & (second <= most * first)
-        alike &= torch.isfinite(first) & torch.isfinite(second)
-        unlike = ~alike.all(dim=0)
+        alike = (size <= most * other) & (other <= most * size)
+        alike &= torch.isfinite(size) & torch.isfinite(other)
+        unlike = ~alike.all(dim=0) & (partners != torch.arange(len(partners))).to(u.device)
         if not bool(unlike.any()):
             return new
         chosen = torch.nonzero(unlike).squeeze(1)
-        chosen = torch.cat([chosen, chosen + pairs])
         new[chosen] = self._plain(u[chosen])
         return new
 
@@ -347,9 +363,10 @@ def pseudo_spectral(
     `build` chooses them by default, hold them.
 
     Differentiable in the state and in parameters that are tensors, in reverse and forward mode. Where no
-    derivative is asked for, equations with a fast form (`spectral_packed`) use it: two real samples travel
-    as one complex field, in compiled loops (`lanes`) where numba is installed, on the CPU, in 1D and 2D and
-    for sizes with no other factors than 2, 3 and 5. All forms agree to rounding.
+    derivative is asked for, equations whose nonlinear term is a few products (`spectral_forms`) take faster
+    steps: compiled loops (`lanes`) where numba is installed, on the CPU and for sizes with no other factors
+    than 2, 3 and 5, on pairs of samples in 1D and 2D and on half spectra for several fields and in 3D; else, for
+    one channel, tensors in which two real samples travel as one complex field. All forms agree to rounding.
 
     Computes in the precision of the state; the coefficients are made in float64 and cast.
 

@@ -6,9 +6,6 @@ copies), its scaling is folded into the multipliers, and point-wise work is real
 pairs. Only the modes that survive the 2/3 rule are stored; those above it follow the linear part and are
 touched once per call. Buffers live as long as one call and are written in place: nothing here is
 differentiable.
-
-The equation stays the only statement of itself: a fast form is used only after it gave the same numbers
-as `pde.nonlinear` on a random state.
 """
 
 from __future__ import annotations
@@ -21,153 +18,42 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from sciml.calculus import Spectral, Symbol
-from sciml.pdes import (
-    Burgers,
-    ConservativeBurgers,
-    KuramotoSivashinsky,
-    NavierStokesVorticity,
-    ScalarBurgers,
-)
-from sciml.pdes.allen_cahn import AllenCahn
-from sciml.pdes.base import SemiLinear
-from sciml.pdes.cahn_hilliard import CahnHilliard
-from sciml.pdes.fisher_kpp import FisherKPP
-from sciml.pdes.gray_scott import GrayScott
+from sciml.calculus import Spectral
+from sciml.solvers.spectral_forms import Pointwise
 from sciml.solvers.time.etdrk import Etdrk
 
 if TYPE_CHECKING:
     from sciml.solvers.lanes.etdrk import LaneSteps
 
 
-@dataclass(frozen=True)
-class Pointwise:
-    """N_c(u) = sum_g out_cg F[products_g(F^-1[in_1 u], F^-1[in_2 u], ...)] + constant_c, in Fourier space.
-
-    Args:
-        inputs: of each field that the products need its channel of u and a multiplier (*half spectrum); None
-            is 1.
-        products: a name of `PRODUCTS`.
-        outputs: of each channel a multiplier (*half spectrum) of the transform of each product.
-        constants: of each channel the coefficients (*half spectrum) of a steady source in the sense of
-            `Spectral.to_modes`, or None.
-    """
-
-    inputs: tuple[tuple[int, Tensor | None], ...]
-    products: str
-    outputs: tuple[tuple[Tensor, ...], ...]
-    constants: tuple[Tensor | None, ...]
-
-    def nonlinear(self, u: Tensor, spectral: Spectral, mask: Tensor) -> Tensor:
-        """N(u) of real samples (B, C, *points), its modes times a mask: the form read aloud, for checks."""
-        modes = spectral.to_modes(u) * mask
-        fields = [
-            spectral.to_points((modes if m is None else modes * m)[:, c : c + 1]) for c, m in self.inputs
-        ]
-        products = [
-            spectral.to_modes(p) for p in PRODUCTS[self.products](fields, torch.empty_like(fields[0]))
-        ]
-        rows = []
-        for row, constant in zip(self.outputs, self.constants, strict=True):
-            total = torch.zeros_like(modes[:, :1])
-            for m, product_ in zip(row, products, strict=True):
-                total = total + m * product_
-            rows.append(total if constant is None else total + constant)
-        return spectral.to_points(torch.cat(rows, dim=1) * mask)
+def _polynomial(fields: list[Tensor], numbers: Sequence[float], spare: Tensor) -> list[Tensor]:
+    (u,), (a, b, c) = fields, numbers
+    if a == c == 0.0:
+        u.mul_(u)
+        return [u if b == 1.0 else u.mul_(b)]
+    torch.mul(u, c, out=spare).add_(b).mul_(u).add_(a)
+    return [u.mul_(spare)]
 
 
-def _square(fields: list[Tensor], spare: Tensor) -> list[Tensor]:
-    return [fields[0].mul_(fields[0])]
-
-
-def _stresses(fields: list[Tensor], spare: Tensor) -> list[Tensor]:
-    """(v_x v_y, v_y^2 - v_x^2) of the velocity."""
+def _stresses(fields: list[Tensor], numbers: Sequence[float], spare: Tensor) -> list[Tensor]:
     x, y = fields
     torch.mul(x, y, out=spare)
     return [spare, y.mul_(y).addcmul_(x, x, value=-1)]
 
 
-def _well(fields: list[Tensor], spare: Tensor) -> list[Tensor]:
-    """u - u^3."""
-    torch.mul(fields[0], fields[0], out=spare)
-    return [fields[0].addcmul_(fields[0], spare, value=-1)]
+def _steepness(fields: list[Tensor], numbers: Sequence[float], spare: Tensor) -> list[Tensor]:
+    first = fields[0].mul_(fields[0])
+    for other in fields[1:]:
+        first.addcmul_(other, other)
+    return [first]
 
 
-def _steepness(fields: list[Tensor], spare: Tensor) -> list[Tensor]:
-    """x^2 + y^2."""
-    x, y = fields
-    return [x.mul_(x).addcmul_(y, y)]
-
-
-def _logistic(fields: list[Tensor], spare: Tensor) -> list[Tensor]:
-    """u - u^2."""
-    return [fields[0].addcmul_(fields[0], fields[0], value=-1)]
-
-
-def _catalysis(fields: list[Tensor], spare: Tensor) -> list[Tensor]:
-    """a b^2."""
-    return [fields[0].mul_(fields[1]).mul_(fields[1])]
-
-
-# Fields and one spare array -> products, point by point; all of them may be overwritten. The compiled loops
-# know the same names.
-PRODUCTS: dict[str, Callable[[list[Tensor], Tensor], list[Tensor]]] = {
-    "square": _square,
+# The products of `spectral_forms` for one channel, in place and with one spare array.
+_IN_PLACE: dict[str, Callable[[list[Tensor], Sequence[float], Tensor], list[Tensor]]] = {
+    "polynomial": _polynomial,
     "stresses": _stresses,
-    "well": _well,
-    "catalysis": _catalysis,
-    "logistic": _logistic,
     "steepness": _steepness,
 }
-
-
-def pointwise_form(pde: SemiLinear, spectral: Spectral) -> Pointwise | None:
-    """The nonlinear term of the equations that have a fast form, or None."""
-    k = spectral.wavenumbers
-    ones = torch.ones(spectral.symbol_shape, dtype=torch.float64)
-
-    def single(products: str, output: Tensor) -> Pointwise:
-        return Pointwise(((0, None),), products, ((output,),), (None,))
-
-    if isinstance(pde, KuramotoSivashinsky) and (pde.integrated or spectral.dimension == 2):
-        half = -0.5 * ones
-        half[(0,) * spectral.dimension] = 0.0  # less the mean
-        axes = torch.broadcast_tensors(*k)
-        fields = tuple((0, 1j * axis) for axis in axes)
-        return (
-            Pointwise(fields, {1: "square", 2: "steepness"}[len(axes)], ((half,),), (None,))
-            if len(axes) < 3
-            else None
-        )
-    if isinstance(pde, (Burgers, ConservativeBurgers, KuramotoSivashinsky)) and spectral.dimension == 1:
-        return single("square", -0.5j * k[0])
-    if isinstance(pde, ScalarBurgers) and not isinstance(pde.convection, Tensor):
-        return single("square", -0.5j * pde.convection * sum(torch.broadcast_tensors(*k)))
-    if isinstance(pde, FisherKPP) and not isinstance(pde.growth, Tensor):
-        return single("logistic", pde.growth * ones)
-    if isinstance(pde, AllenCahn) and not isinstance(pde.reaction, Tensor):
-        return single("well", pde.reaction * ones)
-    if isinstance(pde, CahnHilliard) and not isinstance(pde.mobility, Tensor):
-        return single("well", -pde.mobility * Symbol(spectral).laplacian(ones))
-    if isinstance(pde, GrayScott) and not isinstance(pde.feed, Tensor):
-        fed = torch.zeros_like(ones).to(torch.complex128)
-        fed[(0,) * spectral.dimension] = pde.feed
-        return Pointwise(((0, None), (1, None)), "catalysis", ((-ones,), (ones,)), (fed, None))
-    if isinstance(pde, NavierStokesVorticity):
-        kx, ky = torch.broadcast_tensors(*k)
-        square = kx**2 + ky**2
-        inverse = torch.where(square > 0, 1 / torch.where(square > 0, square, 1.0), 0.0)
-        # Basdevant (1983): div(v w) = (dxx - dyy)(v_x v_y) + dxy(v_y^2 - v_x^2), four transforms, not five.
-        force = pde.force(torch.zeros(1, 1, *spectral.grid.shape, dtype=torch.float64), spectral)
-        if force is not None and force.shape[0] != 1:
-            return None
-        return Pointwise(
-            ((0, 1j * ky * inverse), (0, -1j * kx * inverse)),
-            "stresses",
-            ((kx**2 - ky**2, kx * ky),),
-            (None if force is None else spectral.to_modes(force)[0, 0],),
-        )
-    return None
 
 
 Slices = tuple[slice, ...]
@@ -221,7 +107,7 @@ class _Arrays:
 
 
 class Packed:
-    """Several ETDRK steps of u (B, C, *points) at once, without derivatives; made by `packed_form`.
+    """Several ETDRK steps of u (B, C, *points) at once, without derivatives; made by `packed_steps`.
 
     In tensors for one channel; several need the compiled loops.
     """
@@ -255,7 +141,7 @@ class Packed:
 
         count = float(torch.tensor(points).prod())
         self._exact = _Arrays(
-            tuple((c, None if m is None else self.band.cut(full(m))) for c, m in form.inputs),
+            tuple((c, None if m is None else self.band.cut(full(m))) for ((c, m),) in form.inputs),
             # The scaling of the forward transform, which its own pass would cost.
             tuple(
                 tuple(None if m is None else self.band.cut(full(m)) / count for m in row)
@@ -298,6 +184,7 @@ class Packed:
                 self.band.points,
                 inputs=e.inputs,
                 products=self.form.products,
+                numbers=self.form.numbers,
                 outputs=e.outputs,
                 constants=e.constants,
                 method=e.method,
@@ -316,6 +203,14 @@ class Packed:
     def takes(self, u: Tensor) -> bool:
         """Whether this form steps such states: several channels only in compiled loops."""
         return len(self.form.outputs) == 1 or self._loops(u) is not None
+
+    @staticmethod
+    def partners(batch: int) -> Tensor:
+        """Which sample travels with each of a batch, itself where it is alone, (B,)."""
+        pairs = (batch + 1) // 2
+        index = torch.arange(batch)
+        there = torch.where(index < pairs, index + pairs, index - pairs)
+        return torch.where(there < batch, there, index)
 
     def _loops(self, u: Tensor) -> LaneSteps | None:
         """The compiled loops where they can take these states and are worth it."""
@@ -413,7 +308,7 @@ class _Work:
         """N of what was spread last, written to `slope`."""
         axes, whole = self.packed.axes, self.padded[0]
         fields = torch.view_as_real(torch.fft.ifftn(self.spectra, dim=axes, norm="forward"))
-        products = PRODUCTS[self.form.products](list(fields), self.spare)
+        products = _IN_PLACE[self.form.products](list(fields), self.form.numbers, self.spare)
         for number, (values, multipliers) in enumerate(zip(products, self.outputs, strict=True)):
             modes = torch.fft.fftn(torch.view_as_complex(values), dim=axes)
             blocks, outs = whole.cut(modes), slope.blocks
@@ -455,8 +350,8 @@ class _Work:
         return self.state.array
 
 
-def packed_form(
-    pde: SemiLinear,
+def packed_steps(
+    form: Pointwise,
     spectral: Spectral,
     symbol: Tensor,
     method: Etdrk,
@@ -465,10 +360,13 @@ def packed_form(
     degree: int,
     compiled: bool,
 ) -> Packed | None:
-    """The fast form of an equation on a grid, or None where there is none that gives the same numbers.
+    """The steps of pairs of samples, or None where a form has none.
+
+    There are some for fields of one term each, at most two of them and of products, on one channel or, in
+    compiled loops, several.
 
     Args:
-        pde: the equation.
+        form: the nonlinear term.
         spectral: its grid.
         symbol: real multiplier of the linear part, (C, *half spectrum) [1/time].
         method: ETDRK coefficients for it, (1, C, *half spectrum).
@@ -476,19 +374,10 @@ def packed_form(
         degree: number of factors of the products.
         compiled: whether `lanes` may take the steps, where it can.
     """
-    form = pointwise_form(pde, spectral)
-    if form is None:
-        return None
-    mask = spectral.dealias(degree)
-    generator = torch.Generator().manual_seed(1)
-    u = torch.randn(1, len(form.outputs), *spectral.grid.shape, generator=generator, dtype=torch.float64)
-    with torch.no_grad():
-        u = spectral.to_points(spectral.to_modes(u) * mask)
-        stated = spectral.to_points(spectral.to_modes(pde.nonlinear(u, spectral)) * mask)
-        read = form.nonlinear(u, spectral, mask)
-        same = stated.shape == read.shape and bool((read - stated).abs().max() <= 1e-9 * stated.abs().max())
-    if not same:
+    plain = all(len(terms) == 1 for terms in form.inputs)
+    given = all(m is not None for row in form.outputs for m in row)
+    several = len(form.outputs) > 1
+    if not plain or not given or len(form.outputs[0]) > 2 or (len(form.inputs) > 2 and several):
         return None
     packed = Packed(form, spectral, symbol, method, h, substeps, degree, compiled)
-    several = len(form.outputs) > 1
     return None if several and packed.lanes(torch.float64) is None else packed

@@ -13,7 +13,6 @@ The state is one complex field for two real samples, its modes cut to the band o
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,12 +22,12 @@ from numba import njit
 from torch import Tensor
 
 from sciml.solvers.lanes.fourier import Plan, four_modes, four_points, plan, to_modes, to_points
+from sciml.solvers.lanes.products import PRODUCTS
+from sciml.solvers.lanes.share import share
 from sciml.solvers.lanes.vector import BYTES, gather_tile, kernel, load, scatter_tile, splat, store, zero
 from sciml.solvers.time.etdrk import Etdrk
 
 Array = np.ndarray[Any, Any]
-
-PRODUCTS = {"square": 0, "stresses": 1, "well": 2, "catalysis": 3, "logistic": 4, "steepness": 5}
 
 # `layout` says where a mode's coefficients stand in its row of the table: first these numbers, then of each
 # field its channel, column and turn, then of each channel the columns of its constant, of each product (with
@@ -158,49 +157,47 @@ def _stresses(x, y):  # type: ignore[no-untyped-def]
 
 
 @njit(forceinline=True)
-def _alone(kind, u):  # type: ignore[no-untyped-def]
-    if kind == 2:
-        return u - u * u * u
-    if kind == 4:
-        return u - u * u
-    return u * u
+def _polynomial(u, a, b, c):  # type: ignore[no-untyped-def]
+    return u * (a + u * (b + u * c))
 
 
 @njit(forceinline=True)
 def _joint(kind, x, y):  # type: ignore[no-untyped-def]
-    if kind == 3:
+    if kind == 1:
         return x * y * y
     return x * x + y * y
 
 
 @njit(forceinline=True)
-def _products_of_points(kind, work, at, gap, n, width):  # type: ignore[no-untyped-def]
+def _products_of_points(kind, work, at, gap, n, width, numbers):  # type: ignore[no-untyped-def]
     """Point by point and for each of the two samples, in place."""
+    c0, c1, c2 = splat(numbers, 0), splat(numbers, 1), splat(numbers, 2)
     for i in range(at, at + 2 * width * n, width):
-        if kind == 1:
+        if kind == 0:
+            store(work, i, _polynomial(load(work, i), c0, c1, c2))
+        elif kind == 3:
             x, y = _stresses(load(work, i), load(work, i + gap))
             store(work, i, x)
             store(work, i + gap, y)
-        elif kind == 3 or kind == 5:
-            store(work, i, _joint(kind, load(work, i), load(work, i + gap)))
         else:
-            store(work, i, _alone(kind, load(work, i)))
+            store(work, i, _joint(kind, load(work, i), load(work, i + gap)))
 
 
 @njit(forceinline=True)
-def _products_between(kind, work, at, gap, m, width, roots, t):  # type: ignore[no-untyped-def]
+def _products_between(kind, work, at, gap, m, width, roots, t, numbers):  # type: ignore[no-untyped-def]
     """The last inverse pass, the products and the first forward pass of radix 4 at once: same four numbers."""
     s = 2 * width
+    c0, c1, c2 = splat(numbers, 0), splat(numbers, 1), splat(numbers, 2)
     for p in range(m):
         i0 = at + p * s
         i1 = i0 + m * s
         i2 = i1 + m * s
         i3 = i2 + m * s
         a, b, c, d, e, f, g, h = four_points(work, i0, i1, i2, i3, width, roots, t)
-        if kind == 1 or kind == 3 or kind == 5:
+        if kind > 0:
             j0, j1, j2, j3 = i0 + gap, i1 + gap, i2 + gap, i3 + gap
             q, r, u, v, w, x, y, z = four_points(work, j0, j1, j2, j3, width, roots, t)
-            if kind == 1:
+            if kind == 3:
                 a, q = _stresses(a, q)
                 b, r = _stresses(b, r)
                 c, u = _stresses(c, u)
@@ -214,14 +211,16 @@ def _products_between(kind, work, at, gap, m, width, roots, t):  # type: ignore[
                 a, b, c, d = _joint(kind, a, q), _joint(kind, b, r), _joint(kind, c, u), _joint(kind, d, v)
                 e, f, g, h = _joint(kind, e, w), _joint(kind, f, x), _joint(kind, g, y), _joint(kind, h, z)
         else:
-            a, b, c, d = _alone(kind, a), _alone(kind, b), _alone(kind, c), _alone(kind, d)
-            e, f, g, h = _alone(kind, e), _alone(kind, f), _alone(kind, g), _alone(kind, h)
+            a, b = _polynomial(a, c0, c1, c2), _polynomial(b, c0, c1, c2)
+            c, d = _polynomial(c, c0, c1, c2), _polynomial(d, c0, c1, c2)
+            e, f = _polynomial(e, c0, c1, c2), _polynomial(f, c0, c1, c2)
+            g, h = _polynomial(g, c0, c1, c2), _polynomial(h, c0, c1, c2)
         four_modes(work, i0, i1, i2, i3, width, roots, t, a, b, c, d, e, f, g, h)
         t += 6
 
 
 @njit(forceinline=True)
-def _through_points(work, at, gap, n, width, passes, roots, layout):  # type: ignore[no-untyped-def]
+def _through_points(work, at, gap, n, width, passes, roots, layout, numbers):  # type: ignore[no-untyped-def]
     """Spectra of the fields -> spectra of the products, in place."""
     kind, fields, results = layout[_PRODUCTS], layout[_FIELDS], layout[_RESULTS]
     joined = 1 if len(passes) > 0 and passes[0, 0] == 4 else 0
@@ -231,26 +230,37 @@ def _through_points(work, at, gap, n, width, passes, roots, layout):  # type: ig
         m, t = passes[0, 1], passes[0, 2]
         # Numbers, not the variable: each inlined copy then knows its product, and has no choice inside its loop.
         if kind == 0:
-            _products_between(0, work, at, gap, m, width, roots, t)
+            _products_between(0, work, at, gap, m, width, roots, t, numbers)
         elif kind == 1:
-            _products_between(1, work, at, gap, m, width, roots, t)
+            _products_between(1, work, at, gap, m, width, roots, t, numbers)
         elif kind == 2:
-            _products_between(2, work, at, gap, m, width, roots, t)
-        elif kind == 3:
-            _products_between(3, work, at, gap, m, width, roots, t)
-        elif kind == 4:
-            _products_between(4, work, at, gap, m, width, roots, t)
+            _products_between(2, work, at, gap, m, width, roots, t, numbers)
         else:
-            _products_between(5, work, at, gap, m, width, roots, t)
+            _products_between(3, work, at, gap, m, width, roots, t, numbers)
     else:
-        _products_of_points(kind, work, at, gap, n, width)
+        _products_of_points(kind, work, at, gap, n, width, numbers)
     for g in range(results):
         to_modes(work, at + g * gap, n, width, passes, roots, joined)
 
 
 @kernel
 def line(  # type: ignore[no-untyped-def]
-    state, first, last, steps, width, n, places, unused, passes, roots, table, layout, work, slopes, fresh
+    state,
+    first,
+    last,
+    steps,
+    width,
+    n,
+    places,
+    unused,
+    passes,
+    roots,
+    table,
+    layout,
+    numbers,
+    work,
+    slopes,
+    fresh,
 ):
     """`steps` steps of the blocks first to last - 1 of state [block][channel][mode][re, im][lane]."""
     gap, stages = 2 * width * n, layout[_STAGES]
@@ -260,7 +270,7 @@ def line(  # type: ignore[no-untyped-def]
         _begin(work, 0, gap, width, state, s, places, unused, table, 0, layout, False)
         for step in range(steps):
             for j in range(stages):
-                _through_points(work, 0, gap, n, width, passes, roots, layout)
+                _through_points(work, 0, gap, n, width, passes, roots, layout, numbers)
                 more = step < steps - 1 or j < stages - 1
                 _stage(
                     work,
@@ -303,6 +313,7 @@ def plane(  # type: ignore[no-untyped-def]
     roots_across,
     table,
     layout,
+    numbers,
     fields,
     slopes,
     fresh,
@@ -383,7 +394,9 @@ def plane(  # type: ignore[no-untyped-def]
                                     ((2 * f + part) * blocks + block) * width,
                                 )
                     _clear(row, 0, line_gap, layout[_FIELDS], width, unused_across)
-                    _through_points(row, 0, line_gap, across, width, passes_across, roots_across, layout)
+                    _through_points(
+                        row, 0, line_gap, across, width, passes_across, roots_across, layout, numbers
+                    )
                     for g in range(layout[_RESULTS]):
                         for block in range(blocks):
                             at = (2 * (pair - first) + g) * gap + block * column + band * 2 * width
@@ -425,11 +438,13 @@ class LaneSteps:
         axes: list[_Axis],
         table: Tensor,
         layout: Array,
+        numbers: Array,
         substeps: int,
         width: int,
         points: Sequence[int],
     ) -> None:
-        self.axes, self.layout, self.substeps, self.width = axes, layout, substeps, width
+        self.axes, self.layout, self.numbers = axes, layout, numbers
+        self.substeps, self.width = substeps, width
         self.points = tuple(points)
         self.band = tuple(len(a.places) for a in axes)
         count = int(layout[_COUNT])
@@ -455,17 +470,6 @@ class LaneSteps:
         """The state (P, C, *band), complex, after the steps."""
         run = self._line if len(self.axes) == 1 else self._plane
         return run(state)
-
-    def _share(self, units: int, run: Any) -> None:
-        """run(first, last) over all units, by as many threads as torch may use."""
-        threads = min(torch.get_num_threads(), units)
-        if threads <= 1:
-            run(0, units)
-            return
-        bounds = [units * t // threads for t in range(threads + 1)]
-        with ThreadPoolExecutor(threads) as pool:
-            for done in [pool.submit(run, a, b) for a, b in zip(bounds, bounds[1:], strict=False)]:
-                done.result()
 
     def _line(self, state: Tensor) -> Tensor:
         (axis,), width = self.axes, self.width
@@ -495,12 +499,13 @@ class LaneSteps:
                 axis.plan.roots,
                 self.table,
                 self.layout,
+                self.numbers,
                 work.numpy(),
                 slopes.numpy(),
                 fresh.numpy(),
             )
 
-        self._share(blocks, run)
+        share(blocks, run)
         back = lanes.permute(0, 4, 1, 2, 3).reshape(blocks * width, channels, modes, 2)[:pairs]
         return torch.view_as_complex(back.contiguous())
 
@@ -540,13 +545,14 @@ class LaneSteps:
                 across.plan.roots,
                 self.table,
                 self.layout,
+                self.numbers,
                 fields.numpy(),
                 slopes.numpy(),
                 fresh.numpy(),
                 row.numpy(),
             )
 
-        self._share(pairs, run)
+        share(pairs, run)
         back = lanes.permute(0, 2, 3, 1, 5, 4).reshape(pairs, channels, first_modes, blocks * width, 2)
         back = back[..., :modes, :]
         return torch.view_as_complex(back.contiguous())
@@ -566,6 +572,7 @@ def lane_steps(
     *,
     inputs: Sequence[tuple[int, Tensor | None]],
     products: str,
+    numbers: Sequence[float],
     outputs: Sequence[Sequence[Tensor]],
     constants: Sequence[Tensor | None],
     method: Etdrk,
@@ -579,8 +586,9 @@ def lane_steps(
 
     Args:
         points: the grid's sizes.
-        inputs, outputs, constants: as in `spectral_packed.Pointwise`, cut to the band (*band), float64 or
-            complex128.
+        inputs: of each field its channel and its multiplier.
+        outputs, constants, numbers: as in `spectral_forms.Pointwise`. All multipliers are cut to the band (*band),
+            float64 or complex128.
         products: a name of `PRODUCTS`.
         method: its coefficients, cut to the band (C, *band).
         substeps: steps per call.
@@ -628,4 +636,12 @@ def lane_steps(
     if len(whole) < len(axes):
         return None
     width = BYTES // table.element_size()
-    return LaneSteps(whole, table, np.array(head + tail, dtype=np.int64), substeps, width, points)
+    return LaneSteps(
+        whole,
+        table,
+        np.array(head + tail, dtype=np.int64),
+        np.array([*numbers, 0.0, 0.0, 0.0][:3], dtype=scalar),
+        substeps,
+        width,
+        points,
+    )

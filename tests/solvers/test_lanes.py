@@ -13,11 +13,15 @@ from sciml.pdes import (
     AllenCahn,
     Burgers,
     CahnHilliard,
+    ConservativeBurgers,
     FisherKPP,
     GrayScott,
     KuramotoSivashinsky,
+    NavierStokes,
     NavierStokesVorticity,
+    ScalarBurgers,
     SemiLinear,
+    SwiftHohenberg,
 )
 from sciml.solvers import lanes
 from sciml.solvers.spectral import pseudo_spectral
@@ -80,6 +84,17 @@ CASES: list[tuple[SemiLinear, Grid, float]] = [
     (CahnHilliard(), Grid((50,), (TAU,)), 0.05),
     (GrayScott(), Grid((64,), (1.0,)), 1.0),
     (GrayScott(), Grid((24, 40), (1.0, 1.0)), 1.0),
+    (SwiftHohenberg(), Grid((24, 45), (20.0, 30.0)), 0.1),
+    (Burgers(0.02), Grid((24, 40), (TAU, TAU)), 0.05),
+    (Burgers(0.02), Grid((12, 15, 20), (TAU, TAU, 4.0)), 0.05),
+    (ConservativeBurgers(0.02), Grid((45, 24), (TAU, TAU)), 0.05),
+    (ConservativeBurgers(0.02), Grid((9, 16, 10), (TAU, TAU, TAU)), 0.05),
+    (NavierStokes(0.01, drag=0.1, forcing=(2.0, 1.0)), Grid((24, 40), (TAU, TAU)), 0.05),
+    (NavierStokes(0.01, drag=0.1, forcing=(2.0, 1.0)), Grid((12, 18, 20), (TAU, TAU, TAU)), 0.05),
+    (NavierStokes(0.01), Grid((3, 2, 12), (TAU, TAU, TAU)), 0.05),
+    (ScalarBurgers(0.02), Grid((16, 12, 10), (TAU, TAU, TAU)), 0.05),
+    (KuramotoSivashinsky(), Grid((10, 12, 16), (22.0, 20.0, 18.0)), 0.1),
+    (GrayScott(), Grid((8, 9, 10), (1.0, 1.0, 1.0)), 1.0),
 ]
 
 
@@ -118,6 +133,24 @@ def test_threads_share_the_samples(pde: SemiLinear, grid: Grid, dt: float) -> No
     finally:
         torch.set_num_threads(before)
     assert torch.equal(alone, together)
+
+
+@pytest.mark.parametrize(
+    ("pde", "shape"),
+    [(SwiftHohenberg(), (16, 12)), (AllenCahn(), (12, 10, 8)), (Burgers(0.1), (16, 20))],
+    ids=lambda v: type(v).__name__,
+)
+def test_a_sample_that_blows_up_leaves_the_others_alone(pde: SemiLinear, shape: tuple[int, ...]) -> None:
+    grid = Grid(shape, (TAU,) * len(shape))
+    channels = len(pde.channels(grid.dimension))
+    u = 0.3 * torch.randn(5, channels, *shape, generator=torch.Generator().manual_seed(0), dtype=DOUBLE)
+    u[2] *= 1e60
+    step = pseudo_spectral(pde, grid, 0.05, substeps=3)
+    new = step(u)
+    assert step.form == "lanes" and not bool(new[2].isfinite().all())
+    others = [0, 1, 3, 4]
+    alone = torch.cat([step(u[i : i + 1]) for i in others])
+    torch.testing.assert_close(new[others], alone, rtol=0, atol=1e-14)
 
 
 def test_a_size_with_other_factors_is_solved_with_tensors() -> None:
