@@ -15,7 +15,7 @@ from sciml.errors import UserError
 from sciml.extras import require
 from sciml.odes.base import ODE
 from sciml.pdes.base import PDE, ConservationLaw, Elliptic, SemiLinear
-from sciml.solvers.spectral import PseudoSpectral, pseudo_spectral
+from sciml.solvers.spectral import PseudoSpectral, Stepping, pseudo_spectral
 from sciml.solvers.time import EULER, HEUN, RK4, SSPRK3, Tableau, explicit_rk
 from sciml.step import Step
 
@@ -27,8 +27,12 @@ _COURANT = {1: 0.1, 2: 0.25, 3: 0.5, 4: 0.5}
 _GROWTH = 2.0
 _EXPLICIT: dict[int, Tableau] = {1: EULER, 2: HEUN, 3: SSPRK3, 4: RK4}
 _SAFETY = 0.8
+# h * |L| up to which a linear part is called not stiff: explicit steps that the nonlinear part asks for anyway
+# are then stable, and as accurate.
+_MILD = 0.5
 
 Basis = Literal["auto", "trigonometric"]
+Choice = Literal["auto", "exponential", "explicit"]
 
 
 class Solver:
@@ -129,6 +133,7 @@ def build(
     max_speed: float = 1.0,
     cfl: float = 0.4,
     basis: Basis = "auto",
+    stepping: Choice = "auto",
     tolerance: float | None = None,
 ) -> Solver:
     """A classical solver of an equation on a domain as a Step of `dt`.
@@ -162,6 +167,10 @@ def build(
         cfl: Courant number of finite volumes.
         basis: "trigonometric" insists on Fourier, sine and cosine series (`pseudo_spectral`), for homogeneous
             sides and equations that keep their symmetry.
+        stepping: of a semi-linear equation in series. "auto" takes exponential steps where the linear part is
+            stiff, h max|L| > 1/2, or the same for all samples; explicit ones where it is not stiff and the
+            coefficients learn or differ between samples, whose tables would cost more than they save. The others
+            insist.
         tolerance: error of an inner step of an `ODE`, for steps that follow it.
 
     Returns a `Solver` that computes in the precision of the state and says what it is in `.method`,
@@ -193,12 +202,26 @@ def build(
         raise UserError(f"build got max_speed={max_speed}; expected a positive speed.")
     if basis not in get_args(Basis):
         raise UserError(f"build got basis={basis!r}; expected one of {get_args(Basis)}.")
+    if stepping not in get_args(Choice):
+        raise UserError(f"build got stepping={stepping!r}; expected one of {get_args(Choice)}.")
     if basis == "trigonometric" and not (
         isinstance(pde, SemiLinear) and isinstance(domain, Grid) and domain.centering == "node"
     ):
         raise UserError(
             f"build got basis='trigonometric' for {name} on a {type(domain).__name__}; sine and cosine series "
             "are there for semi-linear equations on a Grid of nodes. Leave basis='auto'."
+        )
+    in_series = (
+        isinstance(pde, SemiLinear)
+        and isinstance(domain, Grid)
+        and domain.centering == "node"
+        and (all(domain.periodic) or basis == "trigonometric")
+    )
+    if stepping != "auto" and not in_series:
+        raise UserError(
+            f"build got stepping={stepping!r} for {name} on a {type(domain).__name__}; that is a choice for "
+            "semi-linear equations on a Grid of nodes with periodic sides, or with basis='trigonometric'. Leave "
+            "stepping='auto'."
         )
     if isinstance(domain, Cloud):
         raise UserError(f"build got a Cloud; {name} is solved on a Grid or a Mesh.")
@@ -229,22 +252,32 @@ def build(
         raise UserError(
             f"build got {name} on a grid of cells; it is solved at nodes. Use Grid(..., centering='node')."
         )
-    if isinstance(pde, SemiLinear) and (all(domain.periodic) or basis == "trigonometric"):
-        return _fourier(pde, domain, dt, order, substeps, max_speed)
+    if isinstance(pde, SemiLinear) and in_series:
+        return _series(pde, domain, dt, order, substeps, max_speed, stepping)
     return _lines(pde, domain, dt, order, substeps, max_speed)
 
 
-def _fourier(
-    pde: SemiLinear, grid: Grid, dt: float, order: int, substeps: int | None, max_speed: float
+def _series(
+    pde: SemiLinear,
+    grid: Grid,
+    dt: float,
+    order: int,
+    substeps: int | None,
+    max_speed: float,
+    stepping: Choice,
 ) -> Solver:
     name = type(pde).__name__
     rate = pde.nonlinear_rate(grid, max_speed)
     limit = _COURANT[order] / rate
     count = max(1, math.ceil(dt / limit * (1 - 1e-12))) if substeps is None else substeps
-    try:
-        step = pseudo_spectral(pde, grid, dt, order=order, substeps=count)
-    except ValueError as error:
-        raise UserError(str(error)) from error
+
+    def made(count: int, stepping: Stepping) -> PseudoSpectral:
+        try:
+            return pseudo_spectral(pde, grid, dt, order=order, substeps=count, stepping=stepping)
+        except ValueError as error:
+            raise UserError(str(error)) from error
+
+    step = made(count, "exponential")
     where, space = ("a periodic grid", "Fourier space")
     if step.sides is not None:
         where, space = ("a grid with homogeneous sides", "sine and cosine series")
@@ -255,6 +288,25 @@ def _fourier(
             step.method,
             f"{name} is linear with constant coefficients on {where}: its modes are advanced exactly, whatever dt.",
         )
+    rates = step.linear_rates()
+    stiffness = float(rates.abs().max()) * dt / count
+    mild = stiffness <= _MILD and dt / count <= 2 * limit * (1 + 1e-12)
+    opening = f"{name} is semi-linear on {where}: "
+    limits = f"the nonlinear part, of rate {rate:.3g} at max_speed={max_speed:g}, limits the step"
+    if stepping == "explicit" or (stepping == "auto" and mild and order > 2 and not step.shared):
+        if stepping == "explicit":
+            count = _explicit_count(name, rates, rate, dt, order, substeps)
+            stiffness = float(rates.abs().max()) * dt / count
+            chosen = "it is stepped explicitly with the rest, as asked for"
+        else:
+            chosen = "explicit steps are stable and save the tables of exponential ones for every sample"
+        kind = "not stiff" if stiffness <= _MILD else "stiff"
+        step = made(count, "explicit")
+        asked = "were asked for" if substeps is not None else "stay within the limit"
+        reason = (
+            f"its linear part is {kind} (h |L| <= {stiffness:.2g}): {chosen}. {count} substeps {asked}."
+        )
+        return Solver(step, count, step.method, opening + reason)
     if substeps is None:
         asked = f"keep h * rate <= {_COURANT[order]:g}"
     elif dt / count <= 2 * limit * (1 + 1e-12):
@@ -270,11 +322,44 @@ def _fourier(
             )
         # Dissipation helps beyond the limit, and a coarse solver is judged by its result.
         asked = f"were asked for, beyond the limit {2 * limit:.3g} of a substep: it may blow up"
-    reason = (
-        f"{name} is semi-linear on {where}: its stiff linear part is exact in {space}, so only "
-        f"the nonlinear part, of rate {rate:.3g} at max_speed={max_speed:g}, limits the step; {count} substeps {asked}."
-    )
-    return Solver(step, count, step.method, reason)
+    if stiffness > _MILD:
+        reason = (
+            f"its stiff linear part (h |L| <= {stiffness:.3g}) is exact in {space}, so only {limits}; "
+            f"{count} substeps {asked}."
+        )
+    else:
+        reason = (
+            f"{limits}; the linear part is not stiff (h |L| <= {stiffness:.2g}), and exact in {space} at no more than "
+            f"explicit steps would cost; {count} substeps {asked}."
+        )
+    return Solver(step, count, step.method, opening + reason)
+
+
+def _explicit_count(
+    name: str, rates: Tensor, rate: float, dt: float, order: int, substeps: int | None
+) -> int:
+    """Substeps of explicit steps of linear and nonlinear part together, or UserError where they blow up."""
+    tableau = _EXPLICIT[order]
+    fastest = rates[rates.abs().argmax()]
+    turns = bool((rates.imag.abs() > 1e-3 * rates.abs().max()).any())
+    real = tableau.stability_limit(1j) if turns else tableau.stability_limit(-1)
+    if real == 0.0:
+        raise UserError(
+            f"build got stepping='explicit' and order={order} for {name}, whose linear part turns modes; {tableau.name} "
+            "is unstable for that at any step. Use order 3 or 4, or stepping='exponential'."
+        )
+    linear = float(fastest.abs())
+    # The largest steps that either part alone allows, taken together as if they pulled the same way.
+    stable = 1.0 / (linear / real + rate / (2 * _COURANT[order]))
+    if substeps is None:
+        return max(1, math.ceil(dt / (_SAFETY * stable)))
+    if dt / substeps * linear > real:
+        raise UserError(
+            f"build got stepping='explicit' and substeps={substeps} for {name}: a substep of {dt / substeps:.3g} exceeds "
+            f"the limit {real / linear:.3g} of {tableau.name} for a linear part of rate {linear:.3g}. Use at least "
+            f"{math.ceil(dt / stable)} substeps, substeps=None, which chooses, or stepping='exponential'."
+        )
+    return substeps
 
 
 def _amplification(step: PseudoSpectral, rate: float) -> float:

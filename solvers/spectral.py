@@ -22,6 +22,7 @@ from sciml.solvers.spectral_packed import Packed, packed_steps
 from sciml.solvers.time.etdrk import Etdrk, etdrk
 
 Form = Literal["auto", "lanes", "packed", "generic"]
+Stepping = Literal["exponential", "explicit"]
 
 # Largest value, relative to the state, that passes for zero on a Dirichlet side: data of single precision.
 _ZERO = 1e-5
@@ -29,11 +30,15 @@ _ZERO = 1e-5
 
 @dataclass(frozen=True)
 class _Coefficients:
-    """What one precision and device need: the method on the half spectrum and the mask of its products."""
+    """What one precision and device need: the method on the half spectrum and the mask of its products.
+
+    `linear` is the multiplier of the linear part where that is stepped with the products, else None.
+    """
 
     method: Etdrk
     mask: Tensor
     calculus: Spectral
+    linear: Tensor | None
 
 
 class PseudoSpectral:
@@ -44,6 +49,8 @@ class PseudoSpectral:
         substeps: ETDRK steps inside one call, taken without leaving Fourier space.
         order: order in time, 1 to 4.
         linear: whether the nonlinear term is zero, so that the step is exact for any dt.
+        stepping: "exponential" where the linear part is exact in time, "explicit" where it is stepped as N is.
+        shared: whether all samples of a batch have the same linear part, made once.
         form: how steps without derivatives are computed: "lanes", "packed" or "generic".
         packed: the steps of pairs of samples, or None where there are none.
         half: the steps of half spectra, or None where there are none.
@@ -61,6 +68,7 @@ class PseudoSpectral:
         substeps: int,
         degree: int,
         form: Form,
+        stepping: Stepping,
     ) -> None:
         self.pde, self.grid, self.dt = pde, grid, float(dt)
         self.domain: Domain = grid
@@ -75,14 +83,17 @@ class PseudoSpectral:
         symbol, self._coupled = self._symbol()
         # Parameters that learn change between calls, so nothing made from them is kept.
         self._learns = symbol.requires_grad
+        self.shared = symbol.shape[0] == 1 and not self._learns
         self.linear = self._is_linear()
+        self.stepping: Stepping = "exponential" if self.linear else stepping
         if self.linear:
             self.substeps = 1
         self._h = self.dt / self.substeps
         rule = "2/3 rule" if degree == 2 else f"products of degree {degree}"
         series = _series(grid)
+        scheme = f"ETDRK{order}" if stepping == "exponential" else f"explicit RK{order}"
         self.method = (
-            f"{series}, exact in time" if self.linear else f"{series} pseudo-spectral, ETDRK{order}, {rule}"
+            f"{series}, exact in time" if self.linear else f"{series} pseudo-spectral, {scheme}, {rule}"
         )
         self._cache: dict[tuple[torch.dtype, torch.device], _Coefficients] = {}
         self.packed: Packed | None = None
@@ -92,9 +103,10 @@ class PseudoSpectral:
         exact = self._method(symbol, self._coupled)
         # Both precisions now: a tensor made under torch.func or inference mode cannot be used outside.
         for dtype in (torch.float64, torch.float32):
-            self._cache[dtype, torch.device("cpu")] = self._cast(exact, dtype, torch.device("cpu"))
+            self._cache[dtype, torch.device("cpu")] = self._cast(exact, symbol, dtype, torch.device("cpu"))
         alike = symbol.ndim == grid.dimension + 2 and symbol.shape[0] == 1 and not self._coupled
-        if form != "generic" and not self.linear and alike and not symbol.is_complex():
+        exponential = not self.linear and self.stepping == "exponential"
+        if form != "generic" and exponential and alike and not symbol.is_complex():
             self._make_fast(symbol[0], exact, form != "packed" and available())
 
     def _make_fast(self, symbol: Tensor, method: Etdrk, compiled: bool) -> None:
@@ -188,13 +200,20 @@ class PseudoSpectral:
         pde = cast(SplitSemiLinear, self.pde)
         # A subclass that states N anew is taken at its word.
         stated = type(self.pde).nonlinear
-        nonlinear = split if stated is SplitSemiLinear.nonlinear else whole
+        products = split if stated is SplitSemiLinear.nonlinear else whole
+
+        def all_of_it(v: Tensor) -> Tensor:
+            assert parts.linear is not None
+            linear = (parts.linear * v.unsqueeze(1)).sum(dim=2) if self._coupled else parts.linear * v
+            return products(v) + linear
+
+        nonlinear = products if parts.linear is None else all_of_it
         for _ in range(self.substeps):
             modes = parts.method.step(modes, nonlinear)
         return parts.calculus.to_points(modes)
 
     def linear_method(self) -> tuple[Etdrk, Tensor]:
-        """The method's coefficients in float64, and how far up each mode that products reach stands.
+        """The exponential method's coefficients in float64, and how far up each mode that products reach stands.
 
         (*half spectrum) from 0 for the mean to 1 at the last mode of every axis; 0 where products do not reach.
         """
@@ -202,6 +221,14 @@ class PseudoSpectral:
         total = sum(k.abs() for k in self._spectral.wavenumbers)
         height = total / sum(math.pi / h for h in self.grid.spacing)
         return etdrk(symbol.detach(), self._h, self.order, coupled=coupled), height * self._mask
+
+    def linear_rates(self) -> Tensor:
+        """The eigenvalues of the linear part, complex128 [1/time]."""
+        symbol, coupled = self._symbol()
+        symbol = symbol.detach().to(torch.complex128)
+        if coupled:
+            return torch.linalg.eigvals(symbol.movedim((1, 2), (-2, -1))).flatten()
+        return symbol.flatten()
 
     def _symbol(self) -> tuple[Tensor, bool]:
         """Fourier multiplier of the linear part, and whether it couples channels.
@@ -229,6 +256,10 @@ class PseudoSpectral:
         return torch.diagonal(matrix, dim1=1, dim2=2).movedim(-1, 1), False
 
     def _method(self, symbol: Tensor, coupled: bool) -> Etdrk:
+        if self.stepping == "explicit":
+            # Without a linear part the exponential methods are the explicit ones, one number per coefficient.
+            nothing = torch.zeros((1,) * (self.grid.dimension + 2), dtype=torch.float64)
+            return etdrk(nothing, self._h, self.order)
         # A linear equation needs the propagator alone, which all orders share.
         return etdrk(symbol, self._h, 1 if self.linear else self.order, coupled=coupled)
 
@@ -243,22 +274,26 @@ class PseudoSpectral:
     def _coefficients(self, u: Tensor) -> _Coefficients:
         if self._learns:
             symbol, coupled = self._symbol()
-            return self._cast(self._method(symbol, coupled), u.dtype, u.device)
+            return self._cast(self._method(symbol, coupled), symbol, u.dtype, u.device)
         found = self._cache.get((u.dtype, u.device))
         if found is None:
-            exact = self._cache[torch.float64, torch.device("cpu")].method
+            exact = self._cache[torch.float64, torch.device("cpu")]
             with torch.inference_mode(False):
-                found = self._cast(exact, u.dtype, u.device)
+                found = self._cast(exact.method, exact.linear, u.dtype, u.device)
             if not torch._C._are_functorch_transforms_active():
                 self._cache[u.dtype, u.device] = found
         return found
 
-    def _cast(self, method: Etdrk, dtype: torch.dtype, device: torch.device) -> _Coefficients:
+    def _cast(
+        self, method: Etdrk, linear: Tensor | None, dtype: torch.dtype, device: torch.device
+    ) -> _Coefficients:
         def change(x: Tensor) -> Tensor:
             return x.to(device=device, dtype=dtype.to_complex() if x.is_complex() else dtype)
 
+        stepped = None if linear is None or self.stepping == "exponential" else change(linear)
         calculus = self._spectral if device.type == "cpu" else Spectral(self._spectral.grid).to(device)
-        return _Coefficients(method.map(change), self._mask.to(device=device, dtype=dtype), calculus)
+        mask = self._mask.to(device=device, dtype=dtype)
+        return _Coefficients(method.map(change), mask, calculus, stepped)
 
 
 def _series(grid: Grid) -> str:
@@ -343,6 +378,7 @@ def pseudo_spectral(
     substeps: int = 1,
     degree: int | None = None,
     form: Form = "auto",
+    stepping: Stepping = "exponential",
 ) -> PseudoSpectral:
     """A Step that solves u_t = L u + N(u) on a grid of nodes with periodic or homogeneous sides, 1D to 3D.
 
@@ -379,6 +415,9 @@ def pseudo_spectral(
             `build` chooses. A linear equation is solved exactly in one.
         degree: number of factors of the products in N; None takes that of the equation.
         form: "auto" takes the fastest form there is; the others insist on theirs, for comparisons.
+        stepping: "exponential", or "explicit" for the Runge-Kutta method of the same order on L + N together,
+            bound by the rates of L too. It needs no tables of coefficients, so that it is quicker where L learns or
+            has its own coefficients in each sample and is not stiff. A linear equation is exact either way.
 
     Raises:
         ValueError: an argument is out of range, the grid does not fit, the equation does not keep the
@@ -403,10 +442,16 @@ def pseudo_spectral(
         raise ValueError("pseudo_spectral got a grid of cells; make it with Grid(..., centering='node').")
     if form not in get_args(Form):
         raise ValueError(f"pseudo_spectral got form={form!r}; expected one of {get_args(Form)}.")
+    if stepping not in get_args(Stepping):
+        raise ValueError(
+            f"pseudo_spectral got stepping={stepping!r}; expected one of {get_args(Stepping)}."
+        )
     if form == "lanes":
         require("numba", extra="compiled", purpose="the form 'lanes' of pseudo_spectral")
     degree = pde.degree if degree is None else degree
-    step = PseudoSpectral(pde, grid, dt, order=order, substeps=substeps, degree=degree, form=form)
+    step = PseudoSpectral(
+        pde, grid, dt, order=order, substeps=substeps, degree=degree, form=form, stepping=stepping
+    )
     if form not in ("auto", step.form):
         raise ValueError(
             f"pseudo_spectral got form={form!r}; {type(pde).__name__} on {grid.shape} points has only the form "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import sys
 
 import pytest
@@ -10,6 +11,7 @@ import torch
 
 from sciml.domains import Cloud, Domain, Grid, Mesh
 from sciml.errors import UserError
+from sciml.fields import RandomFourier
 from sciml.pdes import (
     PDE,
     Advection,
@@ -17,9 +19,12 @@ from sciml.pdes import (
     Burgers,
     CompressibleEuler,
     Darcy,
+    FitzHughNagumo,
     Heat,
+    KortewegDeVries,
     KuramotoSivashinsky,
     NavierStokesVorticity,
+    SemiLinear,
 )
 from sciml.solvers import build
 from sciml.solvers.build import dirichlet_nodes, spectral_radius
@@ -204,3 +209,72 @@ def test_an_unstable_substep_is_refused_with_the_limit() -> None:
     thick = build(Burgers(0.5), grid, 0.5, substeps=1, order=2)
     assert float(rollout(thick, 10)(rough).abs().max()) < 1.1
     assert "beyond the limit" in thick.reason
+
+
+def test_stepping_follows_stiffness_and_says_so() -> None:
+    grid = Grid((64,), (TAU,))
+    stiff = build(KuramotoSivashinsky(), Grid((128,), (22.0,)), 0.1)
+    assert "ETDRK4" in stiff.method and re.search(r"its stiff linear part \(h \|L\| <= \d", stiff.reason)
+    mild = build(Burgers(1e-4), grid, 0.05)
+    assert "ETDRK4" in mild.method and "the linear part is not stiff (h |L| <= 0.0" in mild.reason
+    own = build(Burgers(torch.tensor([1e-4, 2e-4, 5e-5]).reshape(3, 1, 1)), grid, 0.05)
+    assert "explicit RK4" in own.method and "not stiff" in own.reason
+    each = build(Burgers(torch.tensor([1e-4, 2e-4, 0.5]).reshape(3, 1, 1)), grid, 0.05)
+    assert "ETDRK4" in each.method and "stiff linear part" in each.reason
+
+
+@pytest.mark.parametrize(
+    ("pde", "shape"),
+    [
+        (Burgers(1e-3), (64,)),
+        (NavierStokesVorticity(1e-3, drag=0.1, forcing=(2.0, 1.0)), (32, 24)),
+        (KortewegDeVries(convection=0.5, dispersion=1e-3), (48,)),
+        (FitzHughNagumo(), (16, 20)),
+    ],
+    ids=lambda v: type(v).__name__,
+)
+def test_explicit_and_exponential_steps_meet_at_fourth_order(
+    pde: SemiLinear, shape: tuple[int, ...]
+) -> None:
+    grid = Grid(shape, (TAU,) * len(shape))
+    fields = RandomFourier(modes=3)
+    channels = len(pde.channels(len(shape)))
+    u = fields(grid, channels, torch.Generator().manual_seed(0)).unsqueeze(0)
+    exact = build(pde, grid, 0.2, substeps=64)(u)
+    errors = []
+    for substeps in (8, 16):
+        solver = build(pde, grid, 0.2, substeps=substeps, stepping="explicit")
+        assert "explicit RK4" in solver.method and solver.substeps == substeps
+        errors.append(float((solver(u) - exact).abs().max()))
+    assert errors[1] < 1e-5 and 3.5 < math.log2(errors[0] / errors[1]) < 4.6
+
+
+def test_explicit_steps_are_bound_by_the_linear_part() -> None:
+    grid = Grid((64,), (TAU,))
+    solver = build(Burgers(1.0), grid, 0.1, stepping="explicit")
+    assert solver.substeps is not None and 0.1 / solver.substeps * 32**2 < 2.785
+    assert "is stiff (h |L| <=" in solver.reason
+    u = torch.randn(2, 1, 64, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    assert float(solver(u).abs().max()) < float(u.abs().max())
+    with pytest.raises(UserError, match=r"exceeds the limit 0\.00272 of RK4.*at least \d+ substeps"):
+        build(Burgers(1.0), grid, 0.1, substeps=4, stepping="explicit")
+    with pytest.raises(UserError, match="turns modes.*order 3 or 4"):
+        build(KortewegDeVries(), grid, 0.1, order=2, stepping="explicit")
+    with pytest.raises(UserError, match="periodic sides"):
+        build(Burgers(1.0), Grid((64,), (TAU,), boundary="dirichlet"), 0.1, stepping="exponential")
+    with pytest.raises(UserError, match="stepping='implicit'"):
+        build(Burgers(1.0), grid, 0.1, stepping="implicit")  # type: ignore[arg-type]
+
+
+def test_learning_coefficients_have_the_same_gradient_in_explicit_steps() -> None:
+    grid = Grid((32,), (TAU,))
+    u = RandomFourier(modes=3)(grid, 1, torch.Generator().manual_seed(0)).unsqueeze(0)
+    gradients = []
+    for stepping in ("auto", "exponential"):
+        nu = torch.tensor(1e-3, dtype=torch.float64, requires_grad=True)
+        solver = build(Burgers(nu), grid, 0.1, substeps=32, stepping=stepping)  # type: ignore[arg-type]
+        assert ("explicit" in solver.method) == (stepping == "auto")
+        solver(u).square().sum().backward()
+        assert nu.grad is not None
+        gradients.append(float(nu.grad))
+    assert abs(gradients[0] - gradients[1]) < 1e-6 * abs(gradients[1])
