@@ -14,7 +14,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -158,6 +158,13 @@ def draw_batch(
     return parameters, u
 
 
+def _warmup(recipe: Recipe, split: str, key: tuple[int, int], domain: Domain) -> Tensor:
+    """The frames (1, T, C, *points) of one sample that are run and thrown away, on the solver's domain."""
+    cold = replace(recipe, warmup=0)
+    parameters, u = draw_batch(cold, split, [key], domain)
+    return solve(cold, parameters, u, domain, recipe.warmup, recipe.substeps, domain).states
+
+
 def _sample_equation(recipe: Recipe, domain: Domain) -> Any:
     """The equation with some value of each parameter, for what does not depend on it."""
     generator = torch.Generator().manual_seed(0)
@@ -209,22 +216,26 @@ def _make_shard(recipe: Recipe, out: Path, split: str, number: int, samples: int
         if not bad:
             break
         if attempt == ATTEMPTS:
-            why = ""
+            why, during = "", f"last at frame {int(frames[bad[0]])}"
             if not input_fields:
+                path, where = states[bad[:1]], stored
+                if int(frames[bad[0]]) == 0 and recipe.warmup:
+                    path, where = _warmup(recipe, split, (first + bad[0], attempt - 1), domain), domain
+                    during = "last during the warm-up"
                 equation = _sample_equation(recipe, domain)
                 names = channel_names(fields, stored.dimension)
                 last = blow_ups(
-                    states[bad[:1]],
-                    stored,
+                    path,
+                    where,
                     recipe.dt,
                     names,
                     pde=None if isinstance(equation, Elliptic) else equation,
                     substeps=solved.substeps or 1,
                 )[0]
-                why = f" The last one: {last}"
+                why = f" The last one: {replace(last, sample=first + bad[0])}"
             raise UserError(
                 f"Recipe {recipe.name!r}: sample {first + bad[0]} of {split!r} blew up in {ATTEMPTS} draws, "
-                f"last at frame {int(frames[bad[0]])}. The solver is unstable there: take more substeps, a "
+                f"{during}. The solver is unstable there: take more substeps, a "
                 f"finer grid or gentler parameters.{why}"
             )
         rejected += [{"index": first + i, "attempt": attempt - 1, "frame": int(frames[i])} for i in bad]
@@ -357,6 +368,8 @@ def _resume(out: Path, manifest: dict[str, Any], jobs: list[Job]) -> dict[Job, d
     from sciml.datasets.reader import read_json
 
     old = read_json(path)
+    if old.get("format") == schema.FORMAT and not old.get("shards"):
+        return {}  # a run that failed before its first shard; the recipe may have been mended since
     if old.get("recipe", {}).get("sha256") != manifest["recipe"]["sha256"]:
         raise UserError(
             f"{out} holds a dataset of recipe {old.get('name')!r} as it was then; the recipe {manifest['name']!r} "

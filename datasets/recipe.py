@@ -12,6 +12,7 @@ import importlib
 import importlib.util
 import inspect
 import json
+import math
 import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -134,6 +135,13 @@ class Recipe:
             raise ValueError(
                 f"Recipe {self.name!r} got dtype {self.dtype!r}; expected one of {list(DTYPES)}."
             )
+        if not (isinstance(self.dt, (int, float)) and math.isfinite(self.dt) and self.dt > 0):
+            raise ValueError(f"Recipe {self.name!r} got dt={self.dt!r}; expected a positive time.")
+        counts = self.steps.values() if isinstance(self.steps, Mapping) else (self.steps,)
+        if not all(isinstance(n, int) for n in counts):
+            raise ValueError(
+                f"Recipe {self.name!r} got steps={self.steps!r}; expected a whole number, or one per split."
+            )
         for split in self.samples:
             if self.steps_of(split) < 0:
                 raise ValueError(f"Recipe {self.name!r} got {self.steps_of(split)} steps for {split!r}.")
@@ -191,6 +199,13 @@ class Recipe:
             values[name] = value
         if "domain" in inspect.signature(self.pde).parameters:
             values["domain"] = domain
+        try:
+            inspect.signature(self.pde).bind(**values)
+        except TypeError as error:
+            known = list(inspect.signature(self.pde).parameters)
+            raise UserError(
+                f"Recipe {self.name!r} gives its equation the parameters {sorted(values)}: {error}. It takes {known}."
+            ) from None
         return self.pde(**values)
 
     @property

@@ -189,7 +189,7 @@ class FiniteDifference(Calculus):
         if not all(self.grid.periodic):
             raise TypeError(
                 f"FiniteDifference has an inverse Laplacian on periodic grids only; got sides "
-                f"{self.grid.sides}."
+                f"{self.grid.sides}. Use boundary='periodic'."
             )
         axes = tuple(range(-self.dimension, 0))
         modes = torch.fft.rfftn(u, dim=axes) * self.constants.get("inverse_laplacian", u)

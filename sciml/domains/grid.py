@@ -43,6 +43,17 @@ def _sides(boundary: str | Sequence[str | Sequence[str]], dimension: int) -> tup
     return tuple(pairs)
 
 
+def _numbers(name: str, given: Sequence[float]) -> tuple[float, ...]:
+    """One number per axis, or ValueError."""
+    try:
+        return tuple(float(v) for v in given)
+    except (TypeError, ValueError):
+        example = "(64,)" if name == "shape" else "(1.0,)"
+        raise ValueError(
+            f"Grid got {name}={given!r}; expected a number per axis, such as {example}."
+        ) from None
+
+
 @dataclass(frozen=True)
 class Grid:
     """A box of side `lengths` with `shape` points per axis, 1D to 3D.
@@ -69,8 +80,10 @@ class Grid:
     centering: Centering = "node"
 
     def __post_init__(self) -> None:
-        shape = tuple(int(n) for n in self.shape)
-        lengths = tuple(float(length) for length in self.lengths)
+        lengths = _numbers("lengths", self.lengths)
+        shape = tuple(int(n) for n in _numbers("shape", self.shape) if n.is_integer())
+        if len(shape) != len(self.shape):
+            raise ValueError(f"Grid got shape={self.shape!r}; expected whole numbers of points.")
         if len(shape) != len(lengths):
             raise ValueError(
                 f"Grid got {len(shape)} sizes {shape} but {len(lengths)} lengths {lengths}; give one "
@@ -89,8 +102,10 @@ class Grid:
             )
         origin = self.origin
         origins = (float(origin),) * len(shape) if isinstance(origin, (int, float)) else tuple(origin)
-        if len(origins) != len(shape):
-            raise ValueError(f"Grid got {len(origins)} origins {origins} for {len(shape)} axes.")
+        if len(origins) != len(shape) or not all(math.isfinite(x) for x in origins):
+            raise ValueError(
+                f"Grid got {len(origins)} origins {origins} for {len(shape)} axes; expected a finite one for each."
+            )
         object.__setattr__(self, "shape", shape)
         object.__setattr__(self, "lengths", lengths)
         object.__setattr__(self, "boundary", _sides(self.boundary, len(shape)))

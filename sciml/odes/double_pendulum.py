@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -38,8 +39,8 @@ class DoublePendulum(Hamiltonian):
     def __post_init__(self) -> None:
         for name in ("masses", "lengths"):
             pair = getattr(self, name)
-            if len(pair) != 2:
-                raise ValueError(f"DoublePendulum got {len(pair)} {name}; expected two.")
+            if not isinstance(pair, Sequence) or len(pair) != 2:
+                raise ValueError(f"DoublePendulum got {name}={pair!r}; expected two.")
             for value in pair:
                 check_parameter("DoublePendulum", name, value, minimum=0.0)
                 if not bool((torch.as_tensor(value).detach() > 0).all()):

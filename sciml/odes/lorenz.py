@@ -68,8 +68,8 @@ class Lorenz96(ODE):
     forcing: Parameter = 8.0
 
     def __post_init__(self) -> None:
-        if self.sites < 4:
-            raise ValueError(f"Lorenz96 got {self.sites} sites; expected at least 4.")
+        if not isinstance(self.sites, int) or self.sites < 4:
+            raise ValueError(f"Lorenz96 got sites={self.sites!r}; expected a whole number of at least 4.")
         check_parameter("Lorenz96", "forcing", self.forcing)
 
     @property

@@ -58,7 +58,7 @@ def _check_diffusivity(given: object) -> Diffusivity:
     if isinstance(given, int | float):
         check_parameter(owner, name, given, minimum=0.0)
         return float(given)
-    if not isinstance(given, Sequence) or not 1 <= len(given) <= 3:
+    if isinstance(given, str) or not isinstance(given, Sequence) or not 1 <= len(given) <= 3:
         raise ValueError(
             f"{owner} got diffusivity={given!r}; expected a number, one per axis, or the rows of a tensor."
         )

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from sciml.domains import Domain, Grid
 from sciml.pdes.base import ConservationLaw, integral
+from sciml.pdes.parameters import check_parameter
 from sciml.trajectory import Field, channel_names
 
 
@@ -43,6 +44,7 @@ class CompressibleEuler(ConservationLaw):
     )
 
     def __post_init__(self) -> None:
+        check_parameter("CompressibleEuler", "gamma", self.gamma)
         lowest = float(self.gamma.min()) if isinstance(self.gamma, Tensor) else float(self.gamma)
         if not (math.isfinite(lowest) and lowest > 1.0):
             raise ValueError(

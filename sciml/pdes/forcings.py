@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from sciml.calculus.base import Calculus
+from sciml.pdes.parameters import check_parameter
 
 
 @dataclass(frozen=True)
@@ -119,9 +120,19 @@ def checked_forcing(
     if forcing is None or isinstance(forcing, ShearForcing):
         return forcing
     if isinstance(forcing, Tensor):
+        if forcing.ndim < 3:
+            raise ValueError(
+                f"{owner} got a forcing field of shape {tuple(forcing.shape)}; expected (1 or B, channels, *points)."
+            )
         if not bool(torch.isfinite(forcing.detach()).all()):
             raise ValueError(f"{owner} got a forcing field that is not finite.")
         return forcing
+    if isinstance(forcing, str) or not isinstance(forcing, Sequence):
+        raise ValueError(
+            f"{owner} got forcing={forcing!r}; expected (wavenumber, amplitude), a ShearForcing or a field."
+        )
+    for v in forcing:
+        check_parameter(owner, "forcing", v)
     pair = tuple(float(v) for v in forcing)
     if len(pair) != 2 or not all(map(math.isfinite, pair)):
         raise ValueError(

@@ -37,6 +37,12 @@ class KuramotoSivashinsky(SemiLinear):
 
     fields: ClassVar[tuple[Field, ...]] = (Field("u"),)
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.integrated, bool):
+            raise ValueError(
+                f"KuramotoSivashinsky got integrated={self.integrated!r}; expected True or False."
+            )
+
     def linear(self, u: Tensor, calc: Calculus) -> Tensor:
         if calc.dimension == 1:
             return -(calc.derivative(u, 0, 2) + calc.derivative(u, 0, 4))

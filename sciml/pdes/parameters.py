@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import SupportsFloat
 
 import torch
 from torch import Tensor
@@ -16,11 +18,20 @@ Velocity = float | tuple[float, ...] | Tensor
 
 
 def check_parameter(owner: str, name: str, value: Parameter, *, minimum: float = -math.inf) -> None:
-    """Refuse a parameter that is not finite or lies below `minimum`."""
+    """Refuse a parameter that is no number, not finite, or lies below `minimum`."""
+    if isinstance(value, str) or not isinstance(value, (Tensor, SupportsFloat)) or _is_complex(value):
+        raise ValueError(
+            f"{owner} got {name}={value!r}; expected a number, or a tensor of one per sample. (YAML reads 1e-3 as "
+            "text and 1.0e-3 as a number.)"
+        )
     values = torch.as_tensor(value, dtype=torch.float64).detach()
     if not bool(torch.isfinite(values).all()) or bool((values < minimum).any()):
         bound = "finite values" if minimum == -math.inf else f"finite values of at least {minimum:g}"
         raise ValueError(f"{owner} got {name}={value}; expected {bound}.")
+
+
+def _is_complex(value: object) -> bool:
+    return isinstance(value, Tensor) and value.is_complex()
 
 
 def fit(value: Parameter, u: Tensor) -> Parameter:
@@ -31,6 +42,11 @@ def fit(value: Parameter, u: Tensor) -> Parameter:
     value = value.to(device=u.device, dtype=dtype)
     if value.ndim == 0:
         return value
+    if value.shape[0] != 1 and u.ndim and u.shape[0] != 1 and value.shape[0] != u.shape[0]:
+        raise ValueError(
+            f"A parameter has {value.shape[0]} values, one per sample, for a batch of {u.shape[0]}; give one for "
+            "all or as many as there are samples."
+        )
     while value.ndim > u.ndim and value.shape[-1] == 1:
         value = value.squeeze(-1)
     return value.reshape(*value.shape, *[1] * (u.ndim - value.ndim))
@@ -49,6 +65,12 @@ def check_velocity(owner: str, velocity: Velocity) -> Velocity:
     if isinstance(velocity, (int, float)):
         check_parameter(owner, "velocity", velocity)
         return float(velocity)
+    if isinstance(velocity, str) or not isinstance(velocity, Sequence):
+        raise ValueError(
+            f"{owner} got velocity={velocity!r}; expected a number, one per axis, or a tensor."
+        )
+    for v in velocity:
+        check_parameter(owner, "velocity", v)
     values = tuple(float(v) for v in velocity)
     if not 1 <= len(values) <= 3 or not all(map(math.isfinite, values)):
         raise ValueError(f"{owner} got velocity {values}; expected one finite number per axis.")

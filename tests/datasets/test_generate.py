@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -25,6 +26,7 @@ from sciml.datasets.certificate import certify
 from sciml.datasets.generate import draw_batch, make_shard
 from sciml.datasets.recipe import recipe_of
 from sciml.errors import UserError
+from sciml.experiments.cli import main
 from sciml.fields import RandomFourier
 from sciml.pdes import Advection, Heat, NavierStokes
 from sciml.resample import resample
@@ -354,3 +356,65 @@ def test_drawn_states_are_projected_before_they_are_stored(factor: int, tmp_path
     # Nor does it go through the drawn state: the solver's own projection changes nothing but rounding.
     again = rollout(solver, 3)(drawn)
     assert float((again[:, 1:] - path[:, 1:]).abs().max()) < 1e-13
+
+
+WILD = """
+from sciml import Grid
+from sciml.datasets import Constant, Recipe
+from sciml.fields import RandomFourier
+from sciml.pdes import Burgers
+
+RECIPE = Recipe(
+    name="wild", title="Burgers, too fast", pde=Burgers, parameters={"viscosity": Constant(1e-4)},
+    domain=Grid((128,), (1.0,)), initial=RandomFourier(modes=3, amplitude=30.0), dt=0.05, steps=3,
+    substeps=8, samples={"train": 4}, shard_size=2,
+)
+"""
+
+
+@pytest.mark.parametrize("warmup", [0, 3])
+def test_a_blow_up_says_when_where_and_why_and_a_mended_recipe_goes_on(warmup: int, tmp_path: Path) -> None:
+    file, out = tmp_path / "wild.py", tmp_path / "out"
+    text = WILD.replace("shard_size=2", f"shard_size=2, warmup={warmup}")
+    file.write_text(text)
+    when = "during the warm-up" if warmup else "at frame 1"
+    with pytest.raises(UserError, match=f"sample 0 of 'train' blew up in 20 draws, last {when}") as fault:
+        datasets.generate(file, out)
+    said = str(fault.value)
+    assert (
+        "sample 0 is not finite from step 1 (t = 0.05) on; before it |velocity_x| reached 30 at (0." in said
+    )
+    assert "The substep 0.00625 is too long for it" in said and "Take 24 times as many substeps" in said
+    file.write_text(text.replace("amplitude=30.0", "amplitude=0.3"))
+    assert len(datasets.open(datasets.generate(file, out, certificate=False))["train"]) == 4
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (
+            "Constant(1e-4)",
+            "Constant(-1e-4)",
+            "Burgers got viscosity=-0.0001; expected finite values of at least 0",
+        ),
+        ("Constant(1e-4)", "Constant('1e-4')", "viscosity='1e-4'; expected a number"),
+        ('"viscosity"', '"viscosty"', "unexpected keyword argument 'viscosty'. It takes .'viscosity'."),
+        ("dt=0.05", "dt=-0.05", "dt=-0.05; expected a positive time"),
+        ("steps=3", "steps='3'", "steps='3'; expected a whole number"),
+        ("(1.0,))", "(1.0,), centering='cell')", "grid of cells; it is solved at nodes"),
+        ("(1.0,))", "(1.0,), centering='nodes')", "centering 'nodes'; expected one of"),
+        ("(128,)", "(1,)", "sizes must be at least 2"),
+        ("(128,)", "(6,)", "3 modes on a grid of .6,.; it needs more than 6 points"),
+        ("substeps=8", "substeps=1", "The limit is about 0.00781: use at least 7 substeps"),
+    ],
+)
+def test_a_recipe_with_a_mistake_is_refused_by_the_command(
+    old: str, new: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert WILD.count(old) == 1
+    (tmp_path / "wild.py").write_text(WILD.replace(old, new))
+    assert (
+        main(["generate", str(tmp_path / "wild.py"), "--out", str(tmp_path / "out"), "--workers", "1"]) == 2
+    )
+    said = capsys.readouterr().err
+    assert re.search(message, said) and "Traceback" not in said
