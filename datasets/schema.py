@@ -35,6 +35,7 @@ BC_TYPES: Mapping[str, str] = {
     "dirichlet": "wall",
     "neumann": "wall",
     "outflow": "open",
+    "inflow": "open",
 }
 """Side of a `Grid` -> `bc_type` of the schema, which knows only three; the exact name is in `provenance`."""
 

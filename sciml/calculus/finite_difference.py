@@ -79,6 +79,11 @@ class FiniteDifference(Calculus):
         if order not in get_args(Accuracy):
             raise ValueError(f"FiniteDifference got order {order!r}; expected 2 or 4.")
         for axis, sides in enumerate(grid.sides):
+            if "inflow" in sides:
+                raise ValueError(
+                    f"FiniteDifference got sides {sides} on axis {axis}; what flows in has a state that differences "
+                    "do not know. Use finite volumes."
+                )
             if "wall" in sides:
                 raise ValueError(
                     f"FiniteDifference got sides {sides} on axis {axis}; how a wall reflects depends on "

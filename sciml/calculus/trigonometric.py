@@ -61,10 +61,10 @@ class Trigonometric(Calculus):
         signs: list[tuple[tuple[int, ...], tuple[int, ...]]] = []
         shape, lengths = [], []
         for axis, (low, high) in enumerate(grid.sides):
-            if "outflow" in (low, high):
+            if "outflow" in (low, high) or "inflow" in (low, high):
                 raise ValueError(
                     f"Trigonometric got sides {(low, high)} on axis {axis}; expected 'periodic', 'dirichlet', "
-                    "'neumann' or 'wall'. Use FiniteDifference for outflow."
+                    "'neumann' or 'wall'. Use finite differences or finite volumes for open sides."
                 )
             n = grid.shape[axis]
             if grid.centering == "node" and n == 2 and "dirichlet" in (low, high) and low == high:

@@ -1,6 +1,7 @@
 """Where a field lives, with its boundary."""
 
 from sciml.domains.cloud import Cloud
+from sciml.domains.conditions import Condition, Conditions, Inflow, MovingWall, side_conditions, side_name
 from sciml.domains.grid import AXIS_NAMES, Centering, Grid, Side, Sides
 from sciml.domains.mesh import Mesh, NodeType
 from sciml.domains.point import Point
@@ -11,11 +12,17 @@ __all__ = [
     "AXIS_NAMES",
     "Centering",
     "Cloud",
+    "Condition",
+    "Conditions",
     "Domain",
     "Grid",
+    "Inflow",
     "Mesh",
+    "MovingWall",
     "NodeType",
     "Point",
     "Side",
     "Sides",
+    "side_conditions",
+    "side_name",
 ]

@@ -10,7 +10,7 @@ from typing import Literal, cast, get_args
 import torch
 from torch import Tensor
 
-Side = Literal["periodic", "dirichlet", "neumann", "outflow", "wall"]
+Side = Literal["periodic", "dirichlet", "neumann", "outflow", "wall", "inflow"]
 Sides = tuple[Side, Side]
 Centering = Literal["node", "cell"]
 
@@ -62,7 +62,7 @@ class Grid:
         shape: number of points per axis.
         lengths: side of the box per axis [length].
         boundary: one name for all sides, or per axis a name or a (low, high) pair, of "periodic",
-            "dirichlet", "neumann", "outflow", "wall". Stored as one (low, high) pair per axis.
+            "dirichlet", "neumann", "outflow", "wall", "inflow". Stored as one (low, high) pair per axis.
         origin: coordinate of the low corner, one number or one per axis [length].
         centering: "node" puts the first point on the low side (a periodic axis leaves the right end
             out, dx = L/N; a bounded one includes both ends, dx = L/(N-1)); "cell" puts points at the
