@@ -1,4 +1,3 @@
-import json
 import math
 
 import pytest
@@ -6,7 +5,6 @@ import torch
 
 from sciml import Grid
 from sciml.models import PINN
-from sciml.models.construction import build, describe
 from sciml.models.pinns import FourierSeries, trajectory
 from sciml.objectives import Collocation, Residual
 from sciml.pdes import Burgers, Heat
@@ -172,15 +170,6 @@ def test_channel_scale_divides_the_residual():
     plain = Residual(Heat(0.1), sampler)(net, None, generator())[0]
     scaled = Residual(Heat(0.1), sampler, channel_scale=[10.0])(net, None, generator())[0]
     torch.testing.assert_close(scaled, plain / 100)
-
-
-def test_a_pinn_from_data_is_rebuilt_with_its_initial_state():
-    values = noise(1, 12)
-    net = seeded(lambda: PINN(1, 1, 5, 2, initial=values)).double()
-    again = build(json.loads(json.dumps(describe(net)))).double()
-    again.load_state_dict(net.state_dict())
-    x = noise(1, 1, 6)
-    assert torch.equal(again(x, x.abs()), net(x, x.abs()))
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,3 @@
-import json
-
 import pytest
 import torch
 from torch import nn
@@ -17,7 +15,6 @@ from sciml.models import (
     Residual,
     Surrogate,
 )
-from sciml.models.construction import build, describe
 
 torch.set_num_threads(1)
 GRID = Grid((16,), (1.0,))
@@ -110,14 +107,6 @@ def test_float32_state_stays_float32():
     assert step(noise(1, 2, 16).float()).dtype == torch.float32
 
 
-def test_a_whole_surrogate_is_rebuilt_from_plain_data():
-    step, u = surrogate(), noise(2, 2, 16)
-    again = build(json.loads(json.dumps(describe(step)))).double()
-    again.load_state_dict(step.state_dict())
-    assert torch.equal(step(u), again(u))
-    assert again.domain == GRID and again.channels == ("a", "b")
-
-
 def test_another_resolution_shares_the_parameters():
     step = surrogate()
     with pytest.raises(ValueError, match="another resolution"):
@@ -125,11 +114,6 @@ def test_another_resolution_shares_the_parameters():
     plain = Surrogate(step.f.f, 0.1, GRID, ("a", "b"))
     assert plain.on(GRID.resized((32,)))(noise(1, 2, 32)).shape == (1, 2, 32)
     assert plain.on(GRID.resized((32,))).f is plain.f
-
-
-class Forgetful(nn.Module):
-    def __init__(self, size):
-        super().__init__()
 
 
 @pytest.mark.parametrize(
@@ -149,16 +133,6 @@ class Forgetful(nn.Module):
         (lambda: Constrained(torch.sin, nn.Identity()), TypeError, "Constraint"),
         (lambda: Surrogate(torch.sin, 0.0, GRID, ("u",)), ValueError, "positive"),
         (lambda: Surrogate(torch.sin, 0.1, GRID, ("u",))(torch.zeros(1, 2, 16)), ValueError, "channels"),
-        (lambda: describe(Surrogate(torch.sin, 0.1, GRID, ("u",))), TypeError, "not plain data"),
-        (lambda: describe(Forgetful(3)), TypeError, "'size'"),
-        (lambda: build({"class_path": "os.system", "init_args": {}}), ValueError, "no torch.nn.Module"),
-        (lambda: build({"class_path": "sciml.models.Nothing"}), ValueError, "Cannot find"),
-        (
-            lambda: build({"class_path": "sciml.models.FNO", "init_args": {"wide": 3}}),
-            ValueError,
-            "it takes",
-        ),
-        (lambda: build({"class": "sciml.models.FNO"}), ValueError, "class_path"),
     ],
 )
 def test_refusals_say_what_was_expected(make, error, message):
