@@ -108,10 +108,10 @@ def test_an_own_function_in_one_line() -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Lorenz96(3), "3 sites; expected at least 4"),
+        (lambda: Lorenz96(3), "sites=3; expected a whole number of at least 4"),
         (lambda: Lorenz63(rho=float("nan")), "rho=nan"),
         (lambda: DoublePendulum(masses=(1.0, 0.0)), "masses=.* positive"),
-        (lambda: DoublePendulum(lengths=(1.0,)), "1 lengths; expected two"),
+        (lambda: DoublePendulum(lengths=(1.0,)), "lengths=.1.0,.; expected two"),
     ],
 )
 def test_refusals(make: object, message: str) -> None:
