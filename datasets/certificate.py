@@ -23,7 +23,7 @@ from sciml.odes.base import ODE
 from sciml.pdes.base import Elliptic
 from sciml.resample import resample
 from sciml.solvers import build
-from sciml.trajectory import Field
+from sciml.solvers.verify.measure import relative_errors
 
 TIGHT = 1e-13
 """Tolerance of the steps that data of a system without space are held against, where those have one too."""
@@ -146,28 +146,6 @@ def _interpolated(states: Tensor, source: Mesh, target: Mesh) -> Tensor:
     if outside.any():
         found[outside] = NearestNDInterpolator(source.points.numpy(), values)(at[outside])
     return torch.from_numpy(found.T).reshape(*states.shape[:3], -1)
-
-
-def relative_errors(data: Tensor, reference: Tensor, fields: tuple[Field, ...], domain: Domain) -> Tensor:
-    """||data - reference|| / ||reference|| per sample, time and field, (B, T, F), over the domain.
-
-    Where the reference vanishes at some time, a thousandth of its largest norm over time is the measure.
-    Without space, where a norm is that of one number on its way through zero, it is the root mean square
-    over time.
-    """
-    assert not isinstance(domain, Cloud)  # generation does not know it
-    weights, out, start = domain.weights(), [], 0
-    for f in fields:
-        count = domain.dimension**f.rank
-        a, b = (x[:, :, start : start + count].to(torch.float64) for x in (data, reference))
-        start += count
-        gap = ((a - b).square() * weights).flatten(2).sum(dim=2).sqrt()
-        size = (b.square() * weights).flatten(2).sum(dim=2).sqrt()
-        if isinstance(domain, Point):
-            size = size.square().nan_to_num(0.0, posinf=0.0).mean(dim=1, keepdim=True).sqrt()
-        floor = 1e-3 * size.nan_to_num(0.0).amax(dim=1, keepdim=True).clamp(min=1e-300)
-        out.append(gap / torch.maximum(size, floor))
-    return torch.stack(out, dim=2)
 
 
 def _reliable(errors: Tensor, times: list[float]) -> float | None:

@@ -171,13 +171,7 @@ class Recipe:
                     "a function of the refinement factor."
                 )
             return self.domain
-        grid = self.domain
-        return grid.resized(
-            tuple(
-                n * factor if grid.centering == "cell" or periodic else (n - 1) * factor + 1
-                for n, periodic in zip(grid.shape, grid.periodic, strict=True)
-            )
-        )
+        return self.domain.refined(factor)
 
     def equation(
         self, parameters: Mapping[str, Tensor | float] | None = None, domain: Domain | None = None

@@ -176,6 +176,13 @@ class Grid:
             total = total.unsqueeze(-1) * line
         return total.to(device=device, dtype=dtype)
 
+    def refined(self, factor: int) -> Grid:
+        """The same box with 1/factor of the spacing; nodes stay among the new ones."""
+        whole = (self.centering == "cell" or periodic for periodic in self.periodic)
+        return self.resized(
+            tuple(n * factor if w else (n - 1) * factor + 1 for n, w in zip(self.shape, whole, strict=True))
+        )
+
     def resized(self, shape: Sequence[int]) -> Grid:
         """The same box with other numbers of points."""
         return replace(self, shape=tuple(shape))

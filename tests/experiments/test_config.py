@@ -181,6 +181,29 @@ def test_weights_come_from_the_seed_alone_and_a_checkpoint_brings_everything_bac
     assert torch.equal(loaded(u), other(u)) and loaded.dt == 0.5 and loaded.channels == ("a", "b")
 
 
+def test_a_checkpoint_brings_back_the_initial_state_of_a_function_of_place_and_time(tmp_path):
+    from dataclasses import replace
+
+    from sciml.experiments.config import Variant
+    from sciml.experiments.files import save_tensors
+
+    start = torch.randn(2, 16, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    known = replace(facts(), initial=start, horizon=2.0)
+    variant = Variant(
+        network={"class_path": "PINN", "init_args": {"width": 4, "layers": 1}},
+        residual=False,
+        normalized=False,
+    )
+    made = surrogates.build(variant, known, seed=1).double()
+    content = {**surrogates.header(variant, "pinn", known, 2), "weights": made.state_dict()}
+    save_tensors(tmp_path / "p.pt", content)
+    loaded = surrogates.load_surrogate(tmp_path / "p.pt")
+    x = known.domain.coordinates().unsqueeze(0)
+    t = torch.full_like(x, 1.5)
+    assert torch.equal(loaded(x, t), made(x, t)) and not torch.allclose(loaded(x, t), loaded(x, 0 * t))
+    assert torch.allclose(loaded(x, 0 * t)[0], start, atol=1e-13)  # rounding of the interpolation
+
+
 def test_settings_refuse_what_cannot_be():
     for wrong in ({"learning_rate": -1.0}, {"ema": 1.0}, {"clip": 0.0}, {"epochs": 0}, {"warmup": -1}):
         with pytest.raises(ValueError, match=f"training.{next(iter(wrong))}"):
