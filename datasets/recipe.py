@@ -135,12 +135,15 @@ class Recipe:
             raise ValueError(
                 f"Recipe {self.name!r} got dtype {self.dtype!r}; expected one of {list(DTYPES)}."
             )
-        if not (isinstance(self.dt, (int, float)) and math.isfinite(self.dt) and self.dt > 0):
-            raise ValueError(f"Recipe {self.name!r} got dt={self.dt!r}; expected a positive time.")
         counts = self.steps.values() if isinstance(self.steps, Mapping) else (self.steps,)
         if not all(isinstance(n, int) for n in counts):
             raise ValueError(
                 f"Recipe {self.name!r} got steps={self.steps!r}; expected a whole number, or one per split."
+            )
+        known = isinstance(self.dt, (int, float)) and math.isfinite(self.dt)
+        if not known or self.dt < 0 or (self.dt == 0 and any(counts)):
+            raise ValueError(
+                f"Recipe {self.name!r} got dt={self.dt!r}; expected a positive time, or 0 for pairs without steps."
             )
         for split in self.samples:
             if self.steps_of(split) < 0:
