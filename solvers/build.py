@@ -168,9 +168,9 @@ def build(
         basis: "trigonometric" insists on Fourier, sine and cosine series (`pseudo_spectral`), for homogeneous
             sides and equations that keep their symmetry.
         stepping: of a semi-linear equation in series. "auto" takes exponential steps where the linear part is
-            stiff, h max|L| > 1/2, or the same for all samples; explicit ones where it is not stiff and the
-            coefficients learn or differ between samples, whose tables would cost more than they save. The others
-            insist.
+            stiff, h max|L| > 1/2, or its coefficients are given; explicit ones where it is not stiff and they learn,
+            so that the tables of exponential steps would be made and differentiated anew in every call. The
+            others insist.
         tolerance: error of an inner step of an `ODE`, for steps that follow it.
 
     Returns a `Solver` that computes in the precision of the state and says what it is in `.method`,
@@ -193,13 +193,17 @@ def build(
     if not isinstance(pde, PDE):
         raise UserError(f"build got {name} for an equation; expected an instance of a PDE, such as Heat().")
     if not (isinstance(dt, (int, float)) and math.isfinite(dt) and dt > 0):
-        raise UserError(f"build got dt={dt}; expected a positive time.")
+        raise UserError(f"build got dt={dt!r}; expected a positive time.")
     if order not in _EXPLICIT:
         raise UserError(f"build got order={order}; expected 1, 2, 3 or 4.")
-    if substeps is not None and substeps < 1:
-        raise UserError(f"build got substeps={substeps}; expected at least 1, or None to choose.")
-    if not (math.isfinite(max_speed) and max_speed > 0):
-        raise UserError(f"build got max_speed={max_speed}; expected a positive speed.")
+    if substeps is not None and not (isinstance(substeps, int) and substeps >= 1):
+        raise UserError(
+            f"build got substeps={substeps!r}; expected a whole number from 1, or None to choose."
+        )
+    if not (isinstance(max_speed, (int, float)) and math.isfinite(max_speed) and max_speed > 0):
+        raise UserError(f"build got max_speed={max_speed!r}; expected a positive speed.")
+    if not isinstance(domain, (Grid, Mesh, Cloud)):
+        raise UserError(f"build got {type(domain).__name__} for a domain; expected a Grid or a Mesh.")
     if basis not in get_args(Basis):
         raise UserError(f"build got basis={basis!r}; expected one of {get_args(Basis)}.")
     if stepping not in get_args(Choice):
@@ -293,13 +297,13 @@ def _series(
     mild = stiffness <= _MILD and dt / count <= 2 * limit * (1 + 1e-12)
     opening = f"{name} is semi-linear on {where}: "
     limits = f"the nonlinear part, of rate {rate:.3g} at max_speed={max_speed:g}, limits the step"
-    if stepping == "explicit" or (stepping == "auto" and mild and order > 2 and not step.shared):
+    if stepping == "explicit" or (stepping == "auto" and mild and order > 2 and step.learns):
         if stepping == "explicit":
             count = _explicit_count(name, rates, rate, dt, order, substeps)
             stiffness = float(rates.abs().max()) * dt / count
             chosen = "it is stepped explicitly with the rest, as asked for"
         else:
-            chosen = "explicit steps are stable and save the tables of exponential ones for every sample"
+            chosen = "explicit steps are stable, and save the tables of exponential ones, which change as it learns"
         kind = "not stiff" if stiffness <= _MILD else "stiff"
         step = made(count, "explicit")
         asked = "were asked for" if substeps is not None else "stay within the limit"

@@ -38,6 +38,7 @@ class _Coefficients:
     method: Etdrk
     mask: Tensor
     calculus: Spectral
+    symbol: Symbol
     linear: Tensor | None
 
 
@@ -50,7 +51,7 @@ class PseudoSpectral:
         order: order in time, 1 to 4.
         linear: whether the nonlinear term is zero, so that the step is exact for any dt.
         stepping: "exponential" where the linear part is exact in time, "explicit" where it is stepped as N is.
-        shared: whether all samples of a batch have the same linear part, made once.
+        learns: whether the linear part has parameters that require gradients, so that nothing made from it is kept.
         form: how steps without derivatives are computed: "lanes", "packed" or "generic".
         packed: the steps of pairs of samples, or None where there are none.
         half: the steps of half spectra, or None where there are none.
@@ -82,10 +83,14 @@ class PseudoSpectral:
         self._mask = self._spectral.dealias(degree)
         symbol, self._coupled = self._symbol()
         # Parameters that learn change between calls, so nothing made from them is kept.
-        self._learns = symbol.requires_grad
-        self.shared = symbol.shape[0] == 1 and not self._learns
+        self.learns = symbol.requires_grad
         self.linear = self._is_linear()
         self.stepping: Stepping = "exponential" if self.linear else stepping
+        if not self.linear and min(self._spectral.grid.shape) < degree + 2:
+            raise ValueError(
+                f"pseudo_spectral got a grid of {grid.shape} points; products of {degree} factors keep no mode but the "
+                f"mean where an axis has fewer than {degree + 2}."
+            )
         if self.linear:
             self.substeps = 1
         self._h = self.dt / self.substeps
@@ -98,7 +103,7 @@ class PseudoSpectral:
         self._cache: dict[tuple[torch.dtype, torch.device], _Coefficients] = {}
         self.packed: Packed | None = None
         self.half: HalfSpectra | None = None
-        if self._learns:
+        if self.learns:
             return
         exact = self._method(symbol, self._coupled)
         # Both precisions now: a tensor made under torch.func or inference mode cannot be used outside.
@@ -141,6 +146,14 @@ class PseudoSpectral:
                 f"pseudo_spectral got a state of shape {tuple(u.shape)} and type {u.dtype}; expected "
                 f"(B, *{expected}) with channels {self.channels}, in float32 or float64."
             )
+        own = (
+            len(self._cache[torch.float64, torch.device("cpu")].method.propagators[0]) if self._cache else 1
+        )
+        if u.shape[0] not in (own, *([1] if own > 1 else [u.shape[0]])):
+            raise ValueError(
+                f"pseudo_spectral got {u.shape[0]} states; the parameters of {type(self.pde).__name__} are those of "
+                f"{own} samples."
+            )
         if self.sides is None:
             return self._periodic(u)
         if not torch._C._are_functorch_transforms_active():
@@ -181,7 +194,7 @@ class PseudoSpectral:
     def _plain(self, u: Tensor) -> Tensor:
         """The form for every equation, differentiable."""
         parts = self._coefficients(u)
-        symbol = Symbol(parts.calculus)
+        symbol = parts.symbol
         modes = self.pde.project(parts.calculus.to_modes(u), symbol)
         if self.linear:
             return parts.calculus.to_points(parts.method.apply(parts.method.propagators[-1], modes))
@@ -272,7 +285,7 @@ class PseudoSpectral:
             return not bool(self.pde.nonlinear(probe, self._spectral).any())
 
     def _coefficients(self, u: Tensor) -> _Coefficients:
-        if self._learns:
+        if self.learns:
             symbol, coupled = self._symbol()
             return self._cast(self._method(symbol, coupled), symbol, u.dtype, u.device)
         found = self._cache.get((u.dtype, u.device))
@@ -293,7 +306,7 @@ class PseudoSpectral:
         stepped = None if linear is None or self.stepping == "exponential" else change(linear)
         calculus = self._spectral if device.type == "cpu" else Spectral(self._spectral.grid).to(device)
         mask = self._mask.to(device=device, dtype=dtype)
-        return _Coefficients(method.map(change), mask, calculus, stepped)
+        return _Coefficients(method.map(change), mask, calculus, Symbol(calculus), stepped)
 
 
 def _series(grid: Grid) -> str:
@@ -427,6 +440,10 @@ def pseudo_spectral(
 
     Cox and Matthews (2002); Kassam and Trefethen (2005); Orszag (1971) for the 2/3 rule.
     """
+    if not isinstance(pde, SemiLinear):
+        raise ValueError(
+            f"pseudo_spectral got {type(pde).__name__}; expected a semi-linear equation, such as Burgers()."
+        )
     if not (math.isfinite(dt) and dt > 0):
         raise ValueError(f"pseudo_spectral got dt={dt}; expected a positive time.")
     if order not in (1, 2, 3, 4):

@@ -141,8 +141,8 @@ PRODUCTS: dict[str, Callable[[list[Tensor], Sequence[float]], list[Tensor]]] = {
 def pointwise_form(pde: SemiLinear, spectral: Spectral) -> Pointwise | None:
     """The nonlinear term of the equations that have such a form, or None."""
     own = [value for name, value in vars(pde).items() if name != "forcing" and isinstance(value, Tensor)]
-    if any(value.numel() > 1 for value in own):
-        return None  # each sample has its own
+    if any(value.numel() > 1 or value.requires_grad for value in own):
+        return None  # each sample has its own, or they learn
     dimension, axes = spectral.dimension, range(spectral.dimension)
     k = torch.broadcast_tensors(*spectral.wavenumbers)
     ones = torch.ones(spectral.symbol_shape, dtype=torch.float64)

@@ -2,14 +2,14 @@
 
     python -m sciml.experiments.benchmarks.bench_etdrk [--seconds 10] [--json FILE]
 
-Two problems: 1D Burgers, 1024 points, 64 samples; 2D vorticity, 256^2 points, 4 samples; in double and single
-precision. Ten steps make one call, and the transforms at its two ends are counted on both sides. All variants
+Problems from one to three dimensions, those of `bench_exponax`, in double and single precision. Ten steps make
+one call, and the transforms at its two ends are counted on both sides. All variants
 take turns within one process and one thread, and CPU seconds are counted: on a machine that others use too the
 least of many samples says most, the median says what to expect there.
 
 The forms of the step are the compiled one (`lanes`, where numba is installed), that of packed tensors and the
 differentiable one (`generic`). The transforms alone are those of the library (torch), on arrays of the same
-shape, type and number, one after another: the packed complex ones of two samples at once, and the real ones
+shape, type and number, one after another: the packed complex ones of two real fields at once, and the real ones
 that the same products would need without packing; and the compiled ones of the lanes, which the compiled form
 itself uses. exponax takes part where it is installed.
 """
@@ -32,7 +32,7 @@ import torch
 from torch import Tensor
 
 from sciml.domains import Grid
-from sciml.fields import RandomFourier
+from sciml.experiments.benchmarks.bench_exponax import CASES, Case, least, states
 from sciml.pdes import Burgers, NavierStokesVorticity, SemiLinear
 from sciml.solvers.lanes import available
 from sciml.solvers.spectral import Form, pseudo_spectral
@@ -43,19 +43,15 @@ BASES = ("packed transforms", "real transforms", "lane transforms")
 
 Variants = dict[str, Callable[[], Any]]
 
-# name, equation, grid, samples, time of one substep, real fields (to points, to modes) per stage
-CASES: tuple[tuple[str, SemiLinear, Grid, int, float, int, int], ...] = (
-    ("burgers 1024 x 64", Burgers(0.02), Grid((1024,), (TAU,)), 64, 2e-3, 1, 1),
-    (
-        "vorticity 256^2 x 4",
-        NavierStokesVorticity(1e-3, drag=0.1, forcing=(4.0, 1.0)),
-        Grid((256, 256), (TAU, TAU)),
-        4,
-        2.5e-3,
-        2,
-        2,
-    ),
-)
+# Of each case of `bench_exponax` the real fields of one sample that a stage takes to points, and to modes.
+FIELDS: dict[str, tuple[int, int]] = {
+    "Burgers": (1, 1),
+    "Kuramoto-Sivashinsky": (1, 1),
+    "vorticity 64^2": (2, 2),
+    "vorticity 256^2": (2, 2),
+    "Gray-Scott 2D": (2, 1),
+    "Navier-Stokes 3D": (6, 3),
+}
 
 
 def interleaved(variants: Variants, seconds: float) -> dict[str, list[float]]:
@@ -92,22 +88,38 @@ def lane_transforms(grid: Grid, samples: int, dtype: torch.dtype, back: int, for
             else:
                 fourier.to_points(x, 2 * width * n * block, n, width, passes, roots, 0)
 
-    pairs = (samples + 1) // 2
-    last = grid.shape[-1]
-    columns = 2 * ((last + 2) // 3) - 1
-    # (plan, blocks per field): the columns of the band, then all rows; in 1D the lanes are the pairs.
-    sweeps = [(plans[-1], -(-pairs // width))]
-    if grid.dimension == 2:
-        sweeps = [(plans[0], pairs * -(-columns // width)), (plans[1], pairs * -(-grid.shape[0] // width))]
-    arrays = [torch.zeros(count * 2 * width * p.n, dtype=dtype).numpy() for p, count in sweeps if p]
+    half, band = -(-grid.shape[-1] // 3), [2 * -(-n // 3) - 1 for n in grid.shape]
+
+    def sweeps(fields: int) -> list[tuple[Any, int]]:
+        """(plan, blocks) along each axis for so many real fields of all samples."""
+        lines = (fields + 1) // 2
+        if grid.dimension == 1:  # the lanes are the pairs
+            return [(plans[0], -(-lines // width))]
+        if grid.dimension == 2:  # the columns of the band of each pair, then all rows
+            return [
+                (plans[0], lines * -(-band[1] // width)),
+                (plans[1], lines * -(-grid.shape[0] // width)),
+            ]
+        columns = -(-half // width)  # half spectra of each field, then the lines of each pair
+        return [
+            (plans[0], fields * band[1] * columns),
+            (plans[1], fields * grid.shape[0] * columns),
+            (plans[2], lines * grid.shape[0] * -(-grid.shape[1] // width)),
+        ]
+
+    ways = [
+        (
+            forward,
+            [(p, count, torch.zeros(count * 2 * width * p.n, dtype=dtype).numpy()) for p, count in found],
+        )
+        for forward, found in ((False, sweeps(back * samples)), (True, sweeps(forth * samples)))
+    ]
 
     def run() -> None:
-        for stage in range(4 * SUBSTEPS + 1):
-            for forward, number in ((False, back), (True, forth)):
-                for _ in range(number if stage else 1):
-                    for (p, count), x in zip(sweeps, arrays, strict=True):
-                        assert p is not None
-                        blocks(x, count, p.n, width, p.passes, p.roots, forward)
+        for _ in range(4 * SUBSTEPS):
+            for forward, found in ways:
+                for p, count, x in found:
+                    blocks(x, count, p.n, width, p.passes, p.roots, forward)
 
     return {"lane transforms": run}
 
@@ -117,32 +129,28 @@ def transforms(grid: Grid, samples: int, dtype: torch.dtype, back: int, forth: i
     axes = tuple(range(-grid.dimension, 0))
     generator = torch.Generator().manual_seed(0)
 
-    def random(count: int, number: int) -> Tensor:
-        return torch.randn(count, number, *grid.shape, generator=generator, dtype=torch.float64).to(dtype)
+    def random(number: int) -> Tensor:
+        return torch.randn(number, *grid.shape, generator=generator, dtype=torch.float64).to(dtype)
 
-    pairs = (samples + 1) // 2
-    packed = torch.complex(random(back, pairs), random(back, pairs))
-    real, modes = random(forth, samples), torch.fft.rfftn(random(back, samples), dim=axes)
+    to_points, to_modes = ((samples * number + 1) // 2 for number in (back, forth))
+    spectra = torch.complex(random(to_points), random(to_points))
+    fields = torch.complex(random(to_modes), random(to_modes))
+    real, modes = random(forth * samples), torch.fft.rfftn(random(back * samples), dim=axes)
 
     def complex_() -> None:
         for _ in range(4 * SUBSTEPS):
-            fields = torch.fft.ifftn(packed, dim=axes, norm="forward")
-            for number in range(forth):
-                torch.fft.fftn(fields[number % back], dim=axes)
-        torch.fft.ifftn(torch.fft.fftn(packed[0], dim=axes, norm="forward"), dim=axes, norm="forward")
+            torch.fft.ifftn(spectra, dim=axes, norm="forward")
+            torch.fft.fftn(fields, dim=axes)
 
     def real_() -> None:
         for _ in range(4 * SUBSTEPS):
             torch.fft.irfftn(modes, s=grid.shape, dim=axes)
             torch.fft.rfftn(real, dim=axes)
-        torch.fft.irfftn(torch.fft.rfftn(real[0], dim=axes), s=grid.shape, dim=axes)
 
     return {"packed transforms": complex_, "real transforms": real_}
 
 
-def peer(
-    pde: SemiLinear, grid: Grid, u: Tensor, h: float, expected: Tensor
-) -> tuple[Variants, dict[str, float]]:
+def peer(case: Case, u: Tensor, expected: Tensor) -> tuple[Variants, dict[str, float]]:
     """The same steps by exponax, where it is installed, and how far its result is from ours (relative)."""
     if find_spec("exponax") is None:
         return {}, {}
@@ -150,24 +158,7 @@ def peer(
     import jax
 
     jax.config.update("jax_enable_x64", u.dtype == torch.float64)
-    if isinstance(pde, Burgers):
-        stepper = exponax.stepper.Burgers(
-            1, grid.lengths[0], grid.shape[0], h, diffusivity=float(pde.viscosity), order=4
-        )
-    else:
-        assert isinstance(pde, NavierStokesVorticity) and isinstance(pde.forcing, tuple)
-        stepper = exponax.stepper.KolmogorovFlowVorticity(
-            2,
-            grid.lengths[0],
-            grid.shape[0],
-            h,
-            diffusivity=float(pde.viscosity),
-            drag=-float(pde.drag),
-            injection_mode=int(pde.forcing[0]),
-            injection_scale=float(pde.forcing[1]),
-            convection_scale=-1.0,  # its vorticity turns the other way
-            order=4,
-        )
+    stepper = case.theirs(exponax.stepper, case.side, case.shape[0], case.dt)
     many = jax.jit(jax.vmap(exponax.repeat(stepper, SUBSTEPS)))
     state = jax.numpy.asarray(u.numpy())
     result = torch.from_numpy(numpy.array(many(state)))
@@ -175,26 +166,29 @@ def peer(
     return {"exponax": lambda: many(state).block_until_ready()}, {"exponax": difference}
 
 
-def _states(grid: Grid, samples: int, dtype: torch.dtype) -> Tensor:
-    generator = torch.Generator().manual_seed(0)
-    draw = RandomFourier(modes=4)
-    return torch.stack([draw(grid, 1, generator) for _ in range(samples)]).to(dtype)
-
-
 def measure(seconds: float) -> list[dict[str, Any]]:
     """One row per problem and precision: microseconds per step, ratios, and the difference from the peer."""
     rows = []
-    for name, pde, grid, samples, h, back, forth in CASES:
+    cases = {case.name: case for case in CASES}
+    for name, (back, forth) in FIELDS.items():
+        case = cases[name]
+        grid, samples = Grid(case.shape, (case.side,) * len(case.shape)), case.samples
         for dtype in (torch.float64, torch.float32):
-            u = _states(grid, samples, dtype)
-            forms: tuple[Form, ...] = (
-                ("lanes", "packed", "generic") if available() else ("packed", "generic")
-            )
+            u = states(case, grid).to(dtype)
             steps = {
-                form: pseudo_spectral(pde, grid, SUBSTEPS * h, substeps=SUBSTEPS, form=form)
-                for form in forms
+                "generic": pseudo_spectral(
+                    case.pde, grid, SUBSTEPS * case.dt, substeps=SUBSTEPS, form="generic"
+                )
             }
-            peers, difference = peer(pde, grid, u, h, steps["generic"](u))
+            forms: tuple[Form, ...] = ("lanes", "packed") if available() else ("packed",)
+            for form in forms:
+                try:
+                    steps[form] = pseudo_spectral(
+                        case.pde, grid, SUBSTEPS * case.dt, substeps=SUBSTEPS, form=form
+                    )
+                except ValueError:  # not every equation has both
+                    continue
+            peers, difference = peer(case, u, steps["generic"](u))
             variants: Variants = {
                 **{form: functools.partial(step, u) for form, step in steps.items()},
                 **transforms(grid, samples, dtype, back, forth),
@@ -203,18 +197,19 @@ def measure(seconds: float) -> list[dict[str, Any]]:
             }
             with torch.no_grad():
                 taken = interleaved(variants, seconds)
+            size = "x".join(map(str, case.shape))
             row: dict[str, Any] = {
-                "problem": name,
+                "problem": f"{name.split(' ')[0]} {size} x {samples}",
                 "dtype": str(dtype)[6:],
-                "samples": len(taken["packed"]),
+                "samples": len(taken["generic"]),
             }
             for variant, values in taken.items():
                 row[variant] = {
-                    "min_us": 1e6 * min(values) / SUBSTEPS,
+                    "min_us": 1e6 * least(values) / SUBSTEPS,
                     "median_us": 1e6 * statistics.median(values) / SUBSTEPS,
                 }
             row["difference from"] = difference
-            for form in forms:
+            for form in steps:
                 for base in [*BASES, *peers]:
                     if base in row:
                         row[f"{form} / {base}"] = {
@@ -239,10 +234,11 @@ def scaling(seconds: float) -> list[dict[str, Any]]:
         for shape in shapes:
             grid = Grid(shape, (TAU,) * len(shape))
             step = pseudo_spectral(pde, grid, SUBSTEPS * 1e-4, substeps=SUBSTEPS)
-            steps[shape] = functools.partial(step, _states(grid, samples, torch.float64))
+            case = Case("", pde, lambda *_: None, shape, TAU, 1e-4, samples=samples)
+            steps[shape] = functools.partial(step, states(case, grid))
         with torch.no_grad():
             taken = interleaved({"x".join(map(str, k)): v for k, v in steps.items()}, seconds)
-        times = [1e6 * min(values) / SUBSTEPS for values in taken.values()]
+        times = [1e6 * least(values) / SUBSTEPS for values in taken.values()]
         work = [math.prod(shape) * math.log(math.prod(shape)) for shape in shapes]
         power = float(numpy.polyfit(numpy.log(work), numpy.log(times), 1)[0])
         found.append({"problem": name, "us": dict(zip(taken, times, strict=True)), "power": power})
@@ -253,12 +249,12 @@ def table(rows: list[dict[str, Any]], names: list[str], cell: Callable[[dict[str
     """Print one line per row."""
     widths = [max(len(name), 15) + 2 for name in names]
     print(
-        f"{'problem':21s}{'dtype':8s}" + "".join(f"{n:>{w}s}" for n, w in zip(names, widths, strict=True))
+        f"{'problem':32s}{'dtype':8s}" + "".join(f"{n:>{w}s}" for n, w in zip(names, widths, strict=True))
     )
     for row in rows:
-        cells = [cell(row, name) for name in names]
+        cells = [cell(row, name) if name in row else "-" for name in names]
         print(
-            f"{row['problem']:21s}{row['dtype']:8s}"
+            f"{row['problem']:32s}{row['dtype']:8s}"
             + "".join(f"{c:>{w}s}" for c, w in zip(cells, widths, strict=True))
         )
 
@@ -268,7 +264,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--seconds", type=float, default=10.0, help="time for each of the four cases")
+    parser.add_argument("--seconds", type=float, default=10.0, help="time for each problem and precision")
     parser.add_argument("--json", type=Path, default=None, help="write the numbers to this file")
     arguments = parser.parse_args()
     torch.set_num_threads(1)

@@ -299,6 +299,11 @@ def states(case: Case, grid: Grid) -> Tensor:
     return u
 
 
+def least(samples: list[float]) -> float:
+    """Their fifth percentile: of CPU times that others disturb the least say most, but a clock may slip once."""
+    return sorted(samples)[len(samples) // 20]
+
+
 def run(case: Case, dtype: torch.dtype, seconds: float) -> dict[str, Any]:
     """Difference, error in time and CPU time per step of both."""
     import exponax
@@ -335,9 +340,9 @@ def run(case: Case, dtype: torch.dtype, seconds: float) -> dict[str, Any]:
         "difference": float((ours - theirs).abs().max()) / scale,
         "time error": float((ours - better).abs().max()) / scale,
         "form": "exact" if step.linear else step.form,
-        "ours us": 1e6 * min(taken[0]) / case.steps,
-        "theirs us": 1e6 * min(taken[1]) / case.steps,
-        "ratio": min(taken[1]) / min(taken[0]),
+        "ours us": 1e6 * least(taken[0]) / case.steps,
+        "theirs us": 1e6 * least(taken[1]) / case.steps,
+        "ratio": least(taken[1]) / least(taken[0]),
         "transforms": count,
     }
 

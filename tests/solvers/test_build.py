@@ -19,6 +19,7 @@ from sciml.pdes import (
     Burgers,
     CompressibleEuler,
     Darcy,
+    FisherKPP,
     FitzHughNagumo,
     Heat,
     KortewegDeVries,
@@ -217,10 +218,10 @@ def test_stepping_follows_stiffness_and_says_so() -> None:
     assert "ETDRK4" in stiff.method and re.search(r"its stiff linear part \(h \|L\| <= \d", stiff.reason)
     mild = build(Burgers(1e-4), grid, 0.05)
     assert "ETDRK4" in mild.method and "the linear part is not stiff (h |L| <= 0.0" in mild.reason
-    own = build(Burgers(torch.tensor([1e-4, 2e-4, 5e-5]).reshape(3, 1, 1)), grid, 0.05)
-    assert "explicit RK4" in own.method and "not stiff" in own.reason
-    each = build(Burgers(torch.tensor([1e-4, 2e-4, 0.5]).reshape(3, 1, 1)), grid, 0.05)
-    assert "ETDRK4" in each.method and "stiff linear part" in each.reason
+    learning = build(Burgers(torch.tensor(1e-4, requires_grad=True)), grid, 0.05)
+    assert "explicit RK4" in learning.method and "is not stiff" in learning.reason
+    stiff = build(Burgers(torch.tensor(0.5, requires_grad=True)), grid, 0.05)
+    assert "ETDRK4" in stiff.method and "stiff linear part" in stiff.reason
 
 
 @pytest.mark.parametrize(
@@ -278,3 +279,37 @@ def test_learning_coefficients_have_the_same_gradient_in_explicit_steps() -> Non
         assert nu.grad is not None
         gradients.append(float(nu.grad))
     assert abs(gradients[0] - gradients[1]) < 1e-6 * abs(gradients[1])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"substeps": 2.5}, "substeps=2.5; expected a whole number"),
+        ({"substeps": math.nan}, "substeps=nan"),
+        ({"substeps": "3"}, "substeps='3'"),
+        ({"max_speed": "a"}, "max_speed='a'"),
+        ({"domain": None}, "got NoneType for a domain"),
+        ({"domain": Grid((3,), (1.0,))}, "keep no mode but the mean where an axis has fewer than 4"),
+    ],
+)
+def test_arguments_of_other_types_are_refused(arguments: dict[str, object], message: str) -> None:
+    given: dict[str, object] = {"domain": LINE, **arguments}
+    with pytest.raises(UserError, match=message):
+        build(Burgers(0.1), dt=0.1, **given)  # type: ignore[arg-type]
+
+
+def test_parameters_of_another_number_of_samples_are_refused() -> None:
+    step = build(Burgers(torch.tensor([0.1, 0.2]).reshape(2, 1, 1)), LINE, 0.1)
+    with pytest.raises(ValueError, match="got 3 states; the parameters of Burgers are those of 2 samples"):
+        step(torch.zeros(3, 1, 32))
+    assert step(torch.zeros(1, 1, 32)).shape == (2, 1, 32)
+    with pytest.raises(ValueError, match="got Darcy; expected a semi-linear equation"):
+        pseudo_spectral(Darcy(), LINE, 0.1)  # type: ignore[arg-type]
+
+
+def test_a_reaction_that_learns_is_differentiated_whatever_the_state() -> None:
+    growth = torch.tensor(1.0, dtype=torch.float64, requires_grad=True)
+    step = build(FisherKPP(0.01, growth), Grid((16, 12), (TAU, TAU)), 0.1)
+    u = torch.rand(2, 1, 16, 12, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    step(u).sum().backward()
+    assert growth.grad is not None and float(growth.grad) > 0
