@@ -11,7 +11,8 @@ from torch import Tensor
 
 from sciml.domains import Grid
 from sciml.linear import NotConverged, conjugate_gradient, implicit_solve
-from sciml.solvers.elliptic.diffusion import Diffusion, DiffusionProblem, SideValues, discretise
+from sciml.solvers.elliptic.diffusion import Diffusion, DiffusionProblem, discretise
+from sciml.solvers.elliptic.sides import SideValues
 from sciml.solvers.elliptic.multigrid import Multigrid
 
 EllipticMethod = Literal["multigrid", "pyamg", "direct"]

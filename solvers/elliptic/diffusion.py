@@ -1,9 +1,9 @@
-"""The operator -div(a grad u) on a grid, by finite volumes with harmonic means."""
+"""The operator -div(a grad u) + c u on a grid, by finite volumes with harmonic means."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -12,32 +12,43 @@ import torch
 from torch import Tensor
 
 from sciml.domains import Grid
+from sciml.solvers.elliptic.sides import (
+    BySide,
+    EllipticConditions,
+    Flux,
+    Robin,
+    SideValues,
+    Value,
+    by_side,
+    field_on_nodes,
+    side_field,
+)
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
-
-# Values on the sides of a box: a number, a field on the nodes, or a function of position.
-SideValues = float | Tensor | Callable[[Tensor], Tensor]
 
 _SIDES = ("dirichlet", "neumann", "periodic")
 
 
 @dataclass(frozen=True)
 class Diffusion:
-    """Sum of the fluxes out of each control volume, (A u)_i = sum_j k_ij (u_i - u_j).
+    """Sum of the fluxes out of each control volume and what is lost inside, (A u)_i = sum_j k_ij (u_i - u_j) + c_i u_i.
 
-    Symmetric and positive (semi-)definite, with non-positive off-diagonal entries, hence with a
-    discrete maximum principle. Fields are (B, *points), without a channel axis.
+    Symmetric; for real k >= 0 and c >= 0 positive (semi-)definite, with non-positive off-diagonal
+    entries, hence with a discrete maximum principle. Complex numbers state waves and what absorbs them.
+    Fields are (B, *points), without a channel axis.
 
     Args:
-        faces: per axis the conductances k >= 0 (B or 1, *points with one more along that axis). The
+        faces: per axis the conductances k (B or 1, *points with one more along that axis). The
             outermost lead to known values, or nowhere where k = 0; on a periodic axis the first and
             last are the same face.
         periodic: which axes wrap round.
+        reaction: c times the volumes, (B or 1, *points); zero where left out.
     """
 
     faces: tuple[Tensor, ...]
     periodic: tuple[bool, ...]
+    reaction: Tensor | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -49,9 +60,28 @@ class Diffusion:
         """Number of axes D."""
         return len(self.faces)
 
+    @property
+    def parameters(self) -> tuple[Tensor, ...]:
+        """The conductances, and the reaction where there is one."""
+        return self.faces if self.reaction is None else (*self.faces, self.reaction)
+
+    def with_parameters(self, parameters: Sequence[Tensor]) -> Diffusion:
+        """The same operator with other values of `parameters`."""
+        faces, rest = tuple(parameters[: self.dimension]), tuple(parameters[self.dimension :])
+        return Diffusion(faces, self.periodic, rest[0] if rest else None)
+
+    def detached(self) -> Diffusion:
+        """The same operator outside of any graph."""
+        return self.with_parameters([p.detach() for p in self.parameters])
+
+    @property
+    def samples(self) -> int:
+        """Number of different operators: 1 where all samples share one."""
+        return max(len(p) for p in self.parameters)
+
     def __call__(self, u: Tensor) -> Tensor:
         """A u with zero known values, differentiable in u and the conductances."""
-        total = torch.zeros_like(u)
+        total = torch.zeros_like(u) if self.reaction is None else self.reaction * u
         for axis, (k, wraps) in enumerate(zip(self.faces, self.periodic, strict=True)):
             total = total - torch.diff(
                 k * torch.diff(padded(u, axis + 1, wraps), dim=axis + 1), dim=axis + 1
@@ -65,7 +95,10 @@ class Diffusion:
             k.narrow(axis + 1, 0, n) + k.narrow(axis + 1, 1, n)
             for axis, (k, n) in enumerate(zip(self.faces, self.shape, strict=True))
         ]
-        return torch.stack(parts).sum(dim=0)
+        total = parts[0]
+        for part in (*parts[1:], *([] if self.reaction is None else [self.reaction])):
+            total = total + part
+        return total
 
     def residual(self, u: Tensor, b: Tensor) -> Tensor:
         """b - A u in few passes over memory; takes no gradients."""
@@ -87,7 +120,7 @@ class Diffusion:
         from scipy.sparse import coo_array
 
         index = np.arange(int(np.prod(self.shape))).reshape(self.shape)
-        diagonal = self.diagonal.detach()
+        diagonal = self.diagonal.detach().expand(-1, *self.shape)
         rows, columns = [index.ravel()], [index.ravel()]
         values = [diagonal[min(sample, len(diagonal) - 1)].cpu().numpy().ravel()]
         for axis, (k, wraps, n) in enumerate(zip(self.faces, self.periodic, self.shape, strict=True)):
@@ -104,15 +137,31 @@ class Diffusion:
 
 
 @dataclass(frozen=True)
+class Lines:
+    """Widths of the control volumes along one axis, and the distances between their points.
+
+    Args:
+        widths: (unknowns,) [length].
+        gaps: (unknowns + 1,) [length]; the first and last are those of inner faces, whatever is outside.
+    """
+
+    widths: Tensor
+    gaps: Tensor
+
+
+@dataclass(frozen=True)
 class DiffusionProblem:
-    """-div(a grad u) = f on a grid, as A u = b for the unknown points.
+    """-div(a grad u) + c u = f on a grid, as A u = b for the unknown points.
 
     Args:
         operator: A.
         grid: all points; those on Dirichlet sides of a grid of nodes are known.
         volumes: of the control volumes of the unknowns, (1, *unknowns) [length^D].
         kept: range of the unknowns along each axis.
-        singular: no side holds a value, and u is defined up to a constant.
+        singular: no side holds a value, nothing is lost, and u is defined up to a constant.
+        lines: widths and distances along each axis.
+        conditions: what was said of each side, by (axis, end).
+        shares: what of the flux of a side reaches the outermost unknowns, by (axis, end); 1 where left out.
     """
 
     operator: Diffusion
@@ -120,41 +169,64 @@ class DiffusionProblem:
     volumes: Tensor
     kept: tuple[slice, ...]
     singular: bool
+    lines: tuple[Lines, ...]
+    conditions: BySide = field(default_factory=dict)
+    shares: dict[tuple[int, int], Tensor] = field(default_factory=dict)
 
     def right_hand_side(self, f: Tensor, values: SideValues, flux: SideValues) -> Tensor:
-        """b (B, *unknowns) of the source f (B, *points), boundary values and boundary flux."""
+        """b (B, *unknowns) of the source f (B, *points), boundary values and boundary flux.
+
+        The last two hold on the sides of which `conditions` say nothing.
+        """
         b = f[(slice(None), *self.kept)] * self.volumes
         for axis, (pair, k) in enumerate(zip(self.grid.sides, self.operator.faces, strict=True)):
             dim, n = axis + 1, self.operator.shape[axis]
             ends = []
-            for side, index in zip(pair, (0, n), strict=True):
+            for end, side in enumerate(pair):
+                condition = self.conditions.get((axis, end))
                 if side == "dirichlet":
-                    ends.append(k.narrow(dim, index, 1) * self._on_side(values, axis, index > 0, f))
+                    given = values if condition is None else condition.value
+                    ends.append(k.narrow(dim, n * end, 1) * self._on_side(given, axis, end, b))
                 elif side == "neumann":
-                    area = self.areas(axis).to(f)
-                    ends.append(area * self._on_side(flux, axis, index > 0, f))
+                    given = flux if condition is None else condition.value
+                    ends.append(self.areas(axis) * self._on_side(given, axis, end, b))
+                    if (axis, end) in self.shares:
+                        ends[-1] = ends[-1] * self.shares[axis, end]
                 else:
-                    ends.append(torch.zeros_like(k.narrow(dim, index, 1)))
-            shape = list(torch.broadcast_shapes(b.shape[:1], *(e.shape[:1] for e in ends)))
-            low, high = (e.expand(*shape, *self._slab(axis)) for e in ends)
+                    ends.append(b.new_zeros(1, *self._slab(axis)))
+            samples = max(len(b), *(len(e) for e in ends))
+            shape = (samples, *self._slab(axis))
+            low, high = (e.expand(shape) for e in ends)
             if n == 1:
                 b = b + low + high
             else:
-                inner = b.new_zeros(1).expand(*shape, *self._slab(axis, n - 2))
+                inner = b.new_zeros(1).expand(samples, *self._slab(axis, n - 2))
                 b = b + torch.cat((low, inner, high), dim=dim)
         return b
 
     def areas(self, axis: int) -> Tensor:
         """Areas of the faces normal to an axis, (1, *unknowns with 1 along that axis) [length^(D-1)]."""
-        widths = _widths(self.grid)
-        widths[axis] = torch.ones(1, dtype=torch.float64)
+        widths = [line.widths for line in self.lines]
+        widths[axis] = torch.ones_like(widths[axis][:1])
         return _outer(widths).unsqueeze(0)
 
     def complete(self, u: Tensor, values: SideValues) -> Tensor:
         """All points (B, *points) from the unknowns, known ones filled in."""
         if tuple(u.shape[1:]) == self.grid.shape:
             return u
-        known = _on_nodes(values, self.grid, u)
+        given = {place for place, condition in self.conditions.items() if isinstance(condition, Value)}
+        sides = [
+            (axis, end) for axis, pair in enumerate(self.grid.sides) for end in (0, 1) if pair[end] == "dirichlet"
+        ]
+        everywhere = 0.0 if given.issuperset(sides) else values
+        known = field_on_nodes(everywhere, self.grid, u)
+        for axis, end in sides:
+            if (axis, end) not in given:
+                continue
+            line = torch.zeros(self.grid.shape[axis], dtype=torch.bool, device=u.device)
+            line[-1 if end else 0] = True
+            line = line.reshape([-1 if other == axis else 1 for other in range(self.grid.dimension)])
+            known = torch.where(line, side_field(self.conditions[axis, end].value, self.grid, axis, end, u), known)
         pads: list[int] = []
         mask = torch.zeros(self.grid.shape, dtype=torch.bool, device=u.device)
         mask[self.kept] = True
@@ -167,28 +239,28 @@ class DiffusionProblem:
         shape[axis] = thickness
         return shape
 
-    def _on_side(self, values: SideValues, axis: int, high: bool, like: Tensor) -> Tensor:
+    def _on_side(self, values: object, axis: int, end: int, like: Tensor) -> Tensor:
         """Values on one side, broadcastable to (B, *unknowns with 1 along the axis)."""
-        if isinstance(values, Tensor) and values.ndim > 0:
-            field = _on_nodes(values, self.grid, like)
+        if (axis, end) not in self.conditions and isinstance(values, Tensor) and values.ndim > 0:
+            known = field_on_nodes(values, self.grid, like)
             index: list[slice] = list(self.kept)
-            index[axis] = slice(-1, None) if high else slice(0, 1)
-            return field[(slice(None), *index)]
-        if callable(values):
-            lines = [
-                line[span] for line, span in zip(self.grid.axes(device=like.device), self.kept, strict=True)
-            ]
-            origin = self.grid.origin
-            low = origin if isinstance(origin, float) else origin[axis]
-            end = low + (self.grid.lengths[axis] if high else 0.0)
-            lines[axis] = torch.tensor([end], dtype=torch.float64, device=like.device)
-            x = torch.stack(torch.meshgrid(*lines, indexing="ij"))
-            return _field(values(x), tuple(x.shape[1:]), like)
-        return torch.as_tensor(values).to(like).reshape(1, *([1] * self.operator.dimension))
+            index[axis] = slice(-1, None) if end else slice(0, 1)
+            return known[(slice(None), *index)]
+        return self.cut(side_field(values, self.grid, axis, end, like), axis)  # type: ignore[arg-type]
+
+    def cut(self, side: Tensor, axis: int) -> Tensor:
+        """The values of a side that are beside unknowns."""
+        return _cut(side, self.kept, axis)
 
 
-def discretise(a: Tensor, grid: Grid) -> DiffusionProblem:
-    """Finite volumes for -div(a grad u), second order for smooth coefficients.
+def discretise(
+    a: Tensor | Sequence[Tensor],
+    grid: Grid,
+    conditions: EllipticConditions | None = None,
+    reaction: Tensor | None = None,
+    stretch: Sequence[tuple[Tensor, Tensor]] | None = None,
+) -> DiffusionProblem:
+    """Finite volumes for -div(a grad u) + c u, second order for smooth coefficients.
 
     On cells the values lie at centres and the sides half a cell outside the last ones; on nodes the
     control volumes reach half-way to the neighbours, nodes on Dirichlet sides are known, and those on
@@ -196,8 +268,12 @@ def discretise(a: Tensor, grid: Grid) -> DiffusionProblem:
     beside it, which keeps the flux through layers exact where a jumps between points.
 
     Args:
-        a: coefficient (B, *points), positive.
+        a: coefficient (B, *points), positive, or one for each axis: the diagonal of a tensor.
         grid: its sides are "dirichlet", "neumann" or "periodic".
+        conditions: what the names of the sides do not say; a `Robin` side enters the operator.
+        reaction: c (B, *points).
+        stretch: per axis factors of the widths at all points (N_d,) and of the distances across the faces
+            between them (N_d + 1,), complex where a layer absorbs waves.
 
     Raises:
         ValueError: a side is of another kind, the shape does not fit, or no node is unknown.
@@ -205,8 +281,17 @@ def discretise(a: Tensor, grid: Grid) -> DiffusionProblem:
     unknown = sorted({side for pair in grid.sides for side in pair if side not in _SIDES})
     if unknown:
         raise ValueError(f"discretise got sides {unknown}; it knows {list(_SIDES)}.")
-    if tuple(a.shape[1:]) != grid.shape:
-        raise ValueError(f"discretise got a coefficient {tuple(a.shape)}; expected (B, *{grid.shape}).")
+    coefficients = (a,) * grid.dimension if isinstance(a, Tensor) else tuple(a)
+    if len(coefficients) != grid.dimension:
+        raise ValueError(
+            f"discretise got {len(coefficients)} coefficients for {grid.dimension} axes; expected one, or one each."
+        )
+    for given in (*coefficients, *([] if reaction is None else [reaction])):
+        if tuple(given.shape[1:]) != grid.shape:
+            raise ValueError(
+                f"discretise got a coefficient {tuple(given.shape)}; expected (B, *{grid.shape})."
+            )
+    found = by_side(grid, conditions)
     nodes = grid.centering == "node"
     kept = tuple(
         slice(int(nodes and low == "dirichlet"), n - int(nodes and high == "dirichlet"))
@@ -217,39 +302,56 @@ def discretise(a: Tensor, grid: Grid) -> DiffusionProblem:
             f"discretise got {grid.shape} nodes, none of them unknown between two Dirichlet sides; "
             "use at least 3 nodes per axis."
         )
-    widths = _widths(grid)
+    like = coefficients[0]
+    lines = _lines(grid, kept, stretch, like)
+    shares: dict[tuple[int, int], Tensor] = {}
+    held = any("dirichlet" in pair for pair in grid.sides)
     faces = []
-    for axis, ((low, high), h) in enumerate(zip(grid.sides, grid.spacing, strict=True)):
+    for axis, pair in enumerate(grid.sides):
         dim = axis + 1
         across = [slice(None), *kept]
         across[dim] = slice(None)
-        line = a[tuple(across)]
+        line = coefficients[axis][tuple(across)]
         n = line.shape[dim]
         left, right = line.narrow(dim, 0, n - 1), line.narrow(dim, 1, n - 1)
         inner = 2 * left * right / (left + right)
         first, last = line.narrow(dim, 0, 1), line.narrow(dim, n - 1, 1)
-        if low == "periodic":
+        gaps = lines[axis].gaps
+        parts = [inner]
+        if pair[0] == "periodic":
             seam = 2 * first * last / (first + last)
             parts = [seam, inner, seam]
-        elif nodes:
-            # A face to a known node is an inner one; beyond a Neumann node there is none.
-            parts = [inner]
-            if low == "neumann":
-                parts.insert(0, torch.zeros_like(first))
-            if high == "neumann":
-                parts.append(torch.zeros_like(last))
         else:
-            parts = [
-                first * (2.0 if low == "dirichlet" else 0.0),
-                inner,
-                last * (2.0 if high == "dirichlet" else 0.0),
-            ]
-        areas = [w.to(a) for w in widths]
-        areas[axis] = torch.ones(1, dtype=a.dtype, device=a.device)
-        faces.append(torch.cat(parts, dim=dim) * (_outer(areas) / h))
-    operator = Diffusion(tuple(faces), grid.periodic)
-    singular = not any("dirichlet" in pair for pair in grid.sides)
-    return DiffusionProblem(operator, grid, _outer(widths).to(a).unsqueeze(0), kept, singular)
+            for end, (side, edge) in enumerate(zip(pair, (first, last), strict=True)):
+                if nodes and side == "dirichlet":
+                    continue  # a face to a known node is an inner one
+                part = 2.0 * edge if side == "dirichlet" else torch.zeros_like(edge)
+                condition = found.get((axis, end))
+                if isinstance(condition, Robin):
+                    h = gaps[-1 if end else 0]
+                    film = _cut(side_field(condition.coefficient, grid, axis, end, edge), kept, axis)
+                    _check_film(film, edge)
+                    held = held or bool((film.detach() != 0).any())
+                    if nodes:
+                        part = (film * h).expand(edge.shape if len(edge) >= len(film) else (len(film), *edge.shape[1:]))
+                    else:
+                        # Resistances of the film and of half a cell in series.
+                        shares[axis, end] = 2 * edge / (2 * edge + film * h)
+                        part = film * h * shares[axis, end]
+                parts.insert(0 if end == 0 else len(parts), part)
+        samples = max(len(part) for part in parts)
+        kind = next((part.dtype for part in parts if part.is_complex()), line.dtype)
+        parts = [part.to(kind).expand(samples, *part.shape[1:]) for part in parts]
+        areas = [other.widths for other in lines]
+        areas[axis] = 1.0 / gaps
+        faces.append(torch.cat(parts, dim=dim) * _outer(areas))
+    volumes = _outer([line.widths for line in lines]).unsqueeze(0)
+    lost = None
+    if reaction is not None:
+        lost = reaction[(slice(None), *kept)] * volumes
+        held = held or bool((lost.detach() != 0).any())
+    operator = Diffusion(tuple(faces), grid.periodic, lost)
+    return DiffusionProblem(operator, grid, volumes, kept, not held, lines, found, shares)
 
 
 def padded(u: Tensor, dim: int, wraps: bool) -> Tensor:
@@ -261,16 +363,41 @@ def padded(u: Tensor, dim: int, wraps: bool) -> Tensor:
     return torch.cat((zero, u, zero), dim=dim)
 
 
-def _widths(grid: Grid) -> list[Tensor]:
-    """Width of the control volumes of the unknowns along each axis."""
+def _check_film(film: Tensor, like: Tensor) -> None:
+    if not bool(torch.isfinite(film.detach()).all()):
+        raise ValueError("Robin got a coefficient that is not finite.")
+    if not film.is_complex() and not like.is_complex() and bool((film.detach() < 0).any()):
+        raise ValueError(
+            f"Robin got the coefficient {float(film.detach().min()):.3g}; expected at least zero: a side that gives "
+            "more the more there is makes the problem indefinite."
+        )
+
+
+def _cut(side: Tensor, kept: tuple[slice, ...], axis: int) -> Tensor:
+    """Values on a side, beside the unknowns; ones stay ones."""
+    index = [
+        slice(None) if other == axis or side.shape[other + 1] == 1 else span for other, span in enumerate(kept)
+    ]
+    return side[(slice(None), *index)]
+
+
+def _lines(
+    grid: Grid, kept: tuple[slice, ...], stretch: Sequence[tuple[Tensor, Tensor]] | None, like: Tensor
+) -> tuple[Lines, ...]:
+    """Widths of the control volumes of the unknowns along each axis, and the distances between points."""
     out = []
-    for (low, high), h, n in zip(grid.sides, grid.spacing, grid.shape, strict=True):
-        line = torch.full((n,), h, dtype=torch.float64)
+    for axis, ((low, _), h, n, span) in enumerate(
+        zip(grid.sides, grid.spacing, grid.shape, kept, strict=True)
+    ):
+        widths = torch.full((n,), h, dtype=like.dtype, device=like.device)
+        gaps = torch.full((n + 1,), h, dtype=like.dtype, device=like.device)
         if grid.centering == "node" and low != "periodic":
-            line[0] = line[-1] = h / 2
-            line = line[int(low == "dirichlet") : n - int(high == "dirichlet")]
-        out.append(line)
-    return out
+            widths[0] = widths[-1] = h / 2
+        if stretch is not None:
+            widths, gaps = widths * stretch[axis][0], gaps * stretch[axis][1]
+        # A known node takes its control volume away, and its outer face.
+        out.append(Lines(widths[span], gaps[span.start : span.stop + 1]))
+    return tuple(out)
 
 
 def _outer(lines: list[Tensor]) -> Tensor:
@@ -281,29 +408,4 @@ def _outer(lines: list[Tensor]) -> Tensor:
     return total
 
 
-def _field(values: Tensor, points: tuple[int, ...], like: Tensor) -> Tensor:
-    """(*points), (B, *points) or (B, 1, *points) as (B or 1, *points)."""
-    values = values.to(like)
-    if tuple(values.shape) == points:
-        return values.unsqueeze(0)
-    if values.ndim == len(points) + 2 and values.shape[1] == 1:
-        values = values.squeeze(1)
-    if tuple(values.shape[1:]) != points:
-        raise ValueError(
-            f"Boundary values have shape {tuple(values.shape)}; expected {points} or (B, 1, *{points})."
-        )
-    return values
-
-
-def _on_nodes(values: SideValues, grid: Grid, like: Tensor) -> Tensor:
-    """Values at all nodes of the grid, (B or 1, *points)."""
-    if isinstance(values, Tensor) and values.ndim > 0:
-        if grid.centering == "cell":
-            raise ValueError(
-                "Boundary values came as a field on cells, which has no points on the sides; give a "
-                "number, or a function of positions (D, *points)."
-            )
-        return _field(values, grid.shape, like)
-    if callable(values):
-        return _field(values(grid.coordinates(device=like.device)), grid.shape, like)
-    return torch.as_tensor(values).to(like).expand(1, *grid.shape)
+__all__ = ["Diffusion", "DiffusionProblem", "Flux", "Lines", "SideValues", "discretise", "padded"]

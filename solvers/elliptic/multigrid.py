@@ -11,7 +11,7 @@ from torch import Tensor
 from sciml.solvers.elliptic.diffusion import Diffusion, padded
 
 # Below this many unknowns the inverse matrix of each sample is kept and applied.
-_DENSE = 64
+DENSE = 64
 
 
 @dataclass(frozen=True)
@@ -112,17 +112,16 @@ class Multigrid:
         self._levels: list[_Level] = []
         with torch.no_grad():
             operator = Diffusion(tuple(k.detach() for k in operator.faces), operator.periodic)
-            while math.prod(operator.shape) > _DENSE:
-                axes = _strong_axes(operator)
+            for axes in plan(operator):
                 # Frequencies that the coarser level cannot see start at this share of the diagonal.
-                low = 1.0 if operator.dimension == 1 else 0.5 if operator.dimension == 2 else 0.33
+                low = {1: 1.0, 2: 0.5, 3: 0.33}[operator.dimension]
                 level, transfers = operator, []
                 for axis in axes:
                     level, transfer = _halve(level, axis)
                     transfers.append(transfer)
                 self._levels.append(
                     _Level(
-                        operator, 1.0 / operator.diagonal, _chebyshev(sweeps, low, 2.0), tuple(transfers)
+                        operator, 1.0 / operator.diagonal, smoothing_weights(sweeps, low), tuple(transfers)
                     )
                 )
                 operator = level
@@ -156,18 +155,29 @@ class Multigrid:
         return u
 
 
-def _strong_axes(operator: Diffusion) -> list[int]:
-    """Axes to join: those that are long enough and coupled at least a quarter as strongly as the best."""
-    strengths = {
-        axis: float(k.narrow(axis + 1, 1, n - 1).mean())
+def plan(operator: Diffusion) -> list[list[int]]:
+    """Axes along which points are joined to pairs, from each level to the next.
+
+    Those that are long enough and coupled at least a quarter as strongly as the best; pairs couple half as
+    strongly along the axis of joining and twice as strongly across it.
+    """
+    shape = list(operator.shape)
+    strengths = [
+        float(k.detach().narrow(axis + 1, 1, n - 1).abs().mean()) if n > 1 else 0.0
         for axis, (k, n) in enumerate(zip(operator.faces, operator.shape, strict=True))
-        if n > 2
-    }
-    strongest = max(strengths.values())
-    return [axis for axis, strength in strengths.items() if strength >= 0.25 * strongest]
+    ]
+    levels: list[list[int]] = []
+    while math.prod(shape) > DENSE:
+        long = [axis for axis, n in enumerate(shape) if n > 2]
+        strongest = max(strengths[axis] for axis in long)
+        levels.append([axis for axis in long if strengths[axis] >= 0.25 * strongest])
+        for joined in levels[-1]:
+            shape[joined] = (shape[joined] + 1) // 2
+            strengths = [s * (0.5 if axis == joined else 2.0) for axis, s in enumerate(strengths)]
+    return levels
 
 
-def _chebyshev(degree: int, low: float, high: float) -> tuple[float, ...]:
+def smoothing_weights(degree: int, low: float, high: float = 2.0) -> tuple[float, ...]:
     """Inverse roots of the polynomial that is smallest on [low, high] and one at zero."""
     roots = [math.cos(math.pi * (i + 0.5) / degree) for i in range(degree)]
     return tuple(1.0 / (0.5 * (high + low) + 0.5 * (high - low) * root) for root in roots)
