@@ -86,10 +86,10 @@ class PseudoSpectral:
         self.learns = symbol.requires_grad
         self.linear = self._is_linear()
         self.stepping: Stepping = "exponential" if self.linear else stepping
-        if not self.linear and min(self._spectral.grid.shape) < degree + 2:
+        if not self.linear and int(self._mask.sum()) <= 1:
             raise ValueError(
-                f"pseudo_spectral got a grid of {grid.shape} points; products of {degree} factors keep no mode but the "
-                f"mean where an axis has fewer than {degree + 2}."
+                f"pseudo_spectral got a grid of {grid.shape} points; products of {degree} factors keep no mode of it but "
+                f"the mean. Expected an axis of at least {degree + 2}."
             )
         if self.linear:
             self.substeps = 1

@@ -15,6 +15,7 @@ from typing import Any
 
 from llvmlite import ir
 from numba import extending, njit, types
+from numba.core import cgutils
 from numba.core.datamodel import models
 from numba.extending import lower_builtin, register_model, type_callable
 
@@ -48,21 +49,158 @@ class _Model(models.PrimitiveModel):  # type: ignore[misc, unused-ignore]
         super().__init__(manager, vector, ir.VectorType(scalar, vector.width))
 
 
-def _define(operation: Any, instruction: str) -> None:
+class Mask(types.Type):  # type: ignore[misc, unused-ignore]
+    """What a comparison of vectors gives, one bit per lane."""
+
+    def __init__(self, width: int) -> None:
+        self.width = width
+        super().__init__(name=f"Mask({width})")
+
+
+@register_model(Mask)
+class _MaskModel(models.PrimitiveModel):  # type: ignore[misc, unused-ignore]
+    def __init__(self, manager: Any, mask: Mask) -> None:
+        super().__init__(manager, mask, ir.VectorType(ir.IntType(1), mask.width))
+
+
+def _common(a: Any, b: Any) -> Vector | None:
+    """The vector type of an operation on two vectors, or a vector and a number."""
+    if isinstance(a, Vector) and (a == b or isinstance(b, types.Number)):
+        return a
+    return b if isinstance(b, Vector) and isinstance(a, types.Number) else None
+
+
+def _broadcast(context: Any, builder: Any, value: Any, kind: Any, vector: Vector) -> Any:
+    """A number of any type in every lane; vectors as they are."""
+    if isinstance(kind, Vector):
+        return value
+    scalar = context.cast(builder, value, kind, vector.dtype)
+    whole = context.get_value_type(vector)
+    empty = ir.Constant(whole, ir.Undefined)
+    first = builder.insert_element(empty, scalar, ir.Constant(ir.IntType(32), 0))
+    return builder.shuffle_vector(
+        first, empty, ir.Constant(ir.VectorType(ir.IntType(32), vector.width), [0] * vector.width)
+    )
+
+
+def _define(operation: Any, generate: Any, result: Any = lambda vector: vector) -> None:
+    """An operation on two vectors, or a vector and a number, in either order."""
+
     @type_callable(operation)
     def typer(context: Any) -> Any:
         def resolve(a: Any, b: Any) -> Any:
-            return a if isinstance(a, Vector) and a == b else None
+            vector = _common(a, b)
+            return None if vector is None else result(vector)
 
         return resolve
 
-    @lower_builtin(operation, Vector, Vector)
     def lower(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return getattr(builder, instruction)(*arguments, flags=_FAST)
+        vector = _common(*signature.args)
+        assert vector is not None
+        pair = [
+            _broadcast(context, builder, value, kind, vector)
+            for value, kind in zip(arguments, signature.args, strict=True)
+        ]
+        return generate(builder, *pair)
+
+    for kinds in ((Vector, Vector), (Vector, types.Number), (types.Number, Vector)):
+        lower_builtin(operation, *kinds)(lower)
 
 
-for _operation, _instruction in ((operator.add, "fadd"), (operator.sub, "fsub"), (operator.mul, "fmul")):
-    _define(_operation, _instruction)
+def _instruction(name: str) -> Any:
+    return lambda builder, a, b: getattr(builder, name)(a, b, flags=_FAST)
+
+
+def _comparison(sign: str) -> Any:
+    return lambda builder, a, b: builder.fcmp_ordered(sign, a, b)
+
+
+for _operation, _name in (
+    (operator.add, "fadd"),
+    (operator.sub, "fsub"),
+    (operator.mul, "fmul"),
+    (operator.truediv, "fdiv"),
+):
+    _define(_operation, _instruction(_name))
+for _operation, _name in ((operator.lt, "<"), (operator.gt, ">")):
+    _define(_operation, _comparison(_name), lambda vector: Mask(vector.width))
+
+
+def smaller(a: Any, b: Any) -> Any:
+    """The smaller of two, lane by lane, in compiled code only; b where either is not a number."""
+    raise TypeError("smaller is there for compiled code.")
+
+
+def larger(a: Any, b: Any) -> Any:
+    """The larger of two, lane by lane, in compiled code only; b where either is not a number."""
+    raise TypeError("larger is there for compiled code.")
+
+
+_define(smaller, lambda builder, a, b: builder.select(builder.fcmp_ordered("<", a, b), a, b))
+_define(larger, lambda builder, a, b: builder.select(builder.fcmp_ordered(">", a, b), a, b))
+
+
+@intrinsic
+def choose(typing: Any, mask: Any, a: Any, b: Any) -> Any:
+    """a where the mask is set, else b; vectors or numbers, at least one a vector."""
+    vector = _common(a, b)
+    if vector is None or not isinstance(mask, Mask):
+        return None
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        pair = [
+            _broadcast(context, builder, value, kind, vector)
+            for value, kind in zip(arguments[1:], signature.args[1:], strict=True)
+        ]
+        return builder.select(arguments[0], *pair)
+
+    return vector(mask, a, b), generate
+
+
+def _unary(name: str) -> Any:
+    """The function of LLVM of this name, lane by lane."""
+
+    def typed(typing: Any, a: Any) -> Any:
+        if not isinstance(a, Vector):
+            return None
+
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            kind = context.get_value_type(a)
+            symbol = f"llvm.{name}.v{a.width}f{a.dtype.bitwidth}"
+            function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(kind, [kind]), symbol)
+            return builder.call(function, arguments)
+
+        return a(a), generate
+
+    typed.__name__ = name
+    return intrinsic(typed)
+
+
+root = _unary("sqrt")
+magnitude = _unary("fabs")
+
+
+@intrinsic
+def largest(typing: Any, a: Any) -> Any:
+    """The largest lane of a vector; what is not a number may be passed over."""
+    if not isinstance(a, Vector):
+        return None
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        value, count = arguments[0], a.width
+        while count > 1:
+            count //= 2
+            kind = ir.VectorType(ir.IntType(32), count)
+            halves = [
+                builder.shuffle_vector(
+                    value, value, ir.Constant(kind, [half * count + j for j in range(count)])
+                )
+                for half in (0, 1)
+            ]
+            value = builder.select(builder.fcmp_ordered(">", *halves), *halves)
+        return builder.extract_element(value, ir.Constant(ir.IntType(32), 0))
+
+    return a.dtype(a), generate
 
 
 @type_callable(operator.neg)
@@ -118,12 +256,8 @@ def splat(typing: Any, array: Any, index: Any) -> Any:
     vector = Vector(array.dtype)
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        kind = context.get_value_type(vector)
         scalar = builder.load(_element(context, builder, signature.args[0], arguments[0], arguments[1]))
-        empty = ir.Constant(kind, ir.Undefined)
-        first = builder.insert_element(empty, scalar, ir.Constant(ir.IntType(32), 0))
-        lanes = ir.Constant(ir.VectorType(ir.IntType(32), vector.width), [0] * vector.width)
-        return builder.shuffle_vector(first, empty, lanes)
+        return _broadcast(context, builder, scalar, array.dtype, vector)
 
     return vector(array, types.intp), generate
 

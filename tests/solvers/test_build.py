@@ -289,7 +289,7 @@ def test_learning_coefficients_have_the_same_gradient_in_explicit_steps() -> Non
         ({"substeps": "3"}, "substeps='3'"),
         ({"max_speed": "a"}, "max_speed='a'"),
         ({"domain": None}, "got NoneType for a domain"),
-        ({"domain": Grid((3,), (1.0,))}, "keep no mode but the mean where an axis has fewer than 4"),
+        ({"domain": Grid((3,), (1.0,))}, "keep no mode of it but the mean. Expected an axis of at least 4"),
     ],
 )
 def test_arguments_of_other_types_are_refused(arguments: dict[str, object], message: str) -> None:
