@@ -1,4 +1,4 @@
-"""Compressible Euler equations of an ideal gas."""
+"""Compressible flow of an ideal gas: its states and fluxes, and Euler's equations."""
 
 from __future__ import annotations
 
@@ -11,28 +11,19 @@ import torch
 from torch import Tensor
 
 from sciml.domains import Domain, Grid
+from sciml.pdes.admissible import Limit
 from sciml.pdes.base import ConservationLaw, integral
 from sciml.pdes.parameters import check_parameter
 from sciml.trajectory import Field, channel_names
 
 
 @dataclass(frozen=True)
-class CompressibleEuler(ConservationLaw):
-    """Mass, momentum and energy of an inviscid ideal gas, u_t + div F(u) = 0.
-
-    With velocity v = m / rho and pressure p = (gamma - 1) (E - rho |v|^2 / 2),
-
-        rho_t + div m = 0,   m_t + div(m v + p I) = 0,   E_t + div((E + p) v) = 0.
+class IdealGas(ConservationLaw):
+    """What the laws of ideal gases share: states, pressure, inviscid fluxes, sound.
 
     States are conserved variables (B, D + 2, *points): density, D momenta, energy density. The same
     places hold density, velocity and pressure in the primitive variables. D is read from the number
     of channels, so that scattered points and grids are treated alike.
-
-    Args:
-        gamma: ratio of specific heats, above 1; a (B, 1, ...) tensor gives each sample its own.
-
-    Raises:
-        ValueError: gamma is not above 1.
     """
 
     gamma: float | Tensor = 1.4
@@ -44,12 +35,11 @@ class CompressibleEuler(ConservationLaw):
     )
 
     def __post_init__(self) -> None:
-        check_parameter("CompressibleEuler", "gamma", self.gamma)
+        owner = type(self).__name__
+        check_parameter(owner, "gamma", self.gamma)
         lowest = float(self.gamma.min()) if isinstance(self.gamma, Tensor) else float(self.gamma)
         if not (math.isfinite(lowest) and lowest > 1.0):
-            raise ValueError(
-                f"CompressibleEuler got gamma={lowest}; expected above 1, such as 1.4 for air."
-            )
+            raise ValueError(f"{owner} got gamma={lowest}; expected above 1, such as 1.4 for air.")
 
     def primitive(self, u: Tensor) -> Tensor:
         """Density, velocity and pressure of conserved variables, (B, D+2, *points) -> the same shape."""
@@ -76,8 +66,12 @@ class CompressibleEuler(ConservationLaw):
         internal = 2.0 * density * energy - momentum.square().sum(1, keepdim=True)
         return (density > 0) & (internal > 0) & (internal < torch.inf)
 
+    def limits(self, u: Tensor) -> tuple[Limit, ...]:
+        """Density and pressure, which are positive."""
+        return Limit("density", u[:, :1]), Limit("pressure", self.pressure(u))
+
     def flux(self, u: Tensor) -> Tensor:
-        """Physical flux, (B, D+2, *points) -> (B, D+2, D, *points)."""
+        """Inviscid flux, (B, D+2, *points) -> (B, D+2, D, *points)."""
         density, momentum, energy = _split(u)
         velocity = momentum / density
         pressure = (self.gamma - 1.0) * (energy - 0.5 * (momentum * velocity).sum(1, keepdim=True))
@@ -92,6 +86,37 @@ class CompressibleEuler(ConservationLaw):
         """|v_d| + c along each axis, (B, D+2, *points) -> (B, D, *points) [m/s]; NaN where p/rho < 0."""
         density, velocity, pressure = _split(self.primitive(u))
         return velocity.abs() + torch.sqrt(self.gamma * pressure / density)
+
+    def wave_bounds(self, left: Tensor, right: Tensor, axis: int) -> tuple[Tensor, Tensor]:
+        """Slowest and fastest signal along an axis between two conserved states, each (B, 1, *faces) [m/s].
+
+        Davis' estimate: the sound waves of both states. SIAM J. Sci. Stat. Comput. 9 (1988), section 3.
+        """
+        slow, fast = [], []
+        for u in (left, right):
+            density, velocity, pressure = _split(self.primitive(u))
+            normal, sound = velocity[:, axis : axis + 1], torch.sqrt(self.gamma * pressure / density)
+            slow.append(normal - sound)
+            fast.append(normal + sound)
+        return torch.minimum(*slow), torch.maximum(*fast)
+
+
+@dataclass(frozen=True)
+class CompressibleEuler(IdealGas):
+    """Mass, momentum and energy of an inviscid ideal gas, u_t + div F(u) = 0.
+
+    With velocity v = m / rho and pressure p = (gamma - 1) (E - rho |v|^2 / 2),
+
+        rho_t + div m = 0,   m_t + div(m v + p I) = 0,   E_t + div((E + p) v) = 0.
+
+    States are conserved variables (B, D + 2, *points): density, D momenta, energy density.
+
+    Args:
+        gamma: ratio of specific heats, above 1; a (B, 1, ...) tensor gives each sample its own.
+
+    Raises:
+        ValueError: gamma is not above 1.
+    """
 
     def invariants(self, u: Tensor, domain: Domain) -> Mapping[str, Tensor]:
         """Totals (B,) of what the flow keeps on this domain, by channel name.
@@ -131,7 +156,7 @@ def _split(u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """First channel, the D between, and the last, each with its channel axis kept."""
     if not 3 <= u.shape[1] <= 5:
         raise ValueError(
-            f"CompressibleEuler got {u.shape[1]} channels; expected density, one to three momenta and "
+            f"An ideal gas got {u.shape[1]} channels; expected density, one to three momenta and "
             "energy, (B, D + 2, *points)."
         )
     return u[:, :1], u[:, 1:-1], u[:, -1:]

@@ -8,16 +8,18 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from sciml.pdes.euler import IdealGas
+
 Faces = tuple[Tensor, Tensor]
 
 
-def _godunov(w: Tensor, axis: int) -> Faces:
+def godunov(w: Tensor, axis: int) -> Faces:
     """Averages themselves; first order, one ghost cell."""
     faces = w.shape[axis] - 1
     return w.narrow(axis, 0, faces), w.narrow(axis, 1, faces)
 
 
-def _muscl(w: Tensor, axis: int) -> Faces:
+def muscl(w: Tensor, axis: int) -> Faces:
     """Linear in each cell with the monotonised central slope; second order, two ghost cells.
 
     The slope is the central difference, at most twice the one-sided ones, and zero at extrema, so
@@ -35,7 +37,7 @@ def _muscl(w: Tensor, axis: int) -> Faces:
     return (middle + half).narrow(axis, 0, inner - 1), (middle - half).narrow(axis, 1, inner - 1)
 
 
-def _weno5(w: Tensor, axis: int) -> Faces:
+def weno5(w: Tensor, axis: int) -> Faces:
     """Fifth-order weighted essentially non-oscillatory faces, three ghost cells.
 
     WENO-Z weights, Borges, Carmona, Costa and Don, J. Comput. Phys. 227 (2008), equations 28-31.
@@ -65,23 +67,86 @@ def _weno5_face(a: Tensor, b: Tensor, c: Tensor, d: Tensor, e: Tensor) -> Tensor
     return (w0 * q0 + w1 * q1 + w2 * q2) / (6 * (w0 + w1 + w2))
 
 
+def weno5_characteristic(gas: IdealGas, u: Tensor, axis: int) -> Faces:
+    """`weno5` of the waves that the conserved variables of a gas are made of at each face.
+
+    The six cells around a face are projected on the eigenvectors of the flux at the Roe average of the two
+    beside it, so that a shock and a contact that meet there do not make each other ring. Fifth order along
+    an axis for nonlinear flows too. Conserved states with ghost cells (B, D + 2, *cells) -> conserved states.
+    Shu, ICASE report 97-65 (1997), procedure 2.8; eigenvectors of Toro (2009), section 3.2.
+
+    Args:
+        gas: the law.
+        u: states with three ghost cells.
+        axis: tensor axis normal to the faces.
+    """
+    faces = u.shape[axis] - 5
+    cells = [u.narrow(axis, i, faces) for i in range(6)]
+    left, right = cells[2], cells[3]
+    # Roe average of velocity and total enthalpy.
+    roots = [torch.sqrt(side[:, :1]) for side in (left, right)]
+    velocities = [side[:, 1:-1] / side[:, :1] for side in (left, right)]
+    enthalpies = [(side[:, -1:] + gas.pressure(side)) / side[:, :1] for side in (left, right)]
+    total = roots[0] + roots[1]
+    velocity = (roots[0] * velocities[0] + roots[1] * velocities[1]) / total
+    enthalpy = (roots[0] * enthalpies[0] + roots[1] * enthalpies[1]) / total
+    half_square = 0.5 * velocity.square().sum(dim=1, keepdim=True)
+    stiffness = gas.gamma - 1.0
+    square = stiffness * (enthalpy - half_square)  # of the speed of sound
+    sound = torch.sqrt(square)
+    normal = axis - 2
+
+    def project(cell: Tensor) -> Tensor:
+        """Amplitudes: entropy, then per axis a shear or, on the normal one, the falling sound wave; the rising one."""
+        density, momentum, energy = cell[:, :1], cell[:, 1:-1], cell[:, -1:]
+        pressure = stiffness * (
+            energy - (velocity * momentum).sum(dim=1, keepdim=True) + half_square * density
+        )
+        shear = momentum - velocity * density
+        half = 0.5 * pressure / square
+        push = 0.5 * shear[:, normal : normal + 1] / sound
+        middle = torch.cat((shear[:, :normal], half - push, shear[:, normal + 1 :]), dim=1)
+        return torch.cat((density - 2.0 * half, middle, half + push), dim=1)
+
+    def restore(waves: Tensor) -> Tensor:
+        entropy, middle, up = waves[:, :1], waves[:, 1:-1], waves[:, -1:]
+        down = middle[:, normal : normal + 1]
+        density = entropy + down + up
+        push = sound * (up - down)
+        shear = torch.cat((middle[:, :normal], push, middle[:, normal + 1 :]), dim=1)
+        momentum = velocity * density + shear
+        energy = (
+            square / stiffness * (down + up)
+            + (velocity * momentum).sum(dim=1, keepdim=True)
+            - half_square * density
+        )
+        return torch.cat((density, momentum, energy), dim=1)
+
+    waves = [project(cell) for cell in cells]
+    return restore(_weno5_face(*waves[:5])), restore(_weno5_face(*waves[:0:-1]))
+
+
 @dataclass(frozen=True)
 class Reconstruction:
     """Face states from averages.
 
     Args:
-        faces: (w with ghost cells, tensor axis) -> states left and right of each of the N + 1 faces.
+        function: (w with ghost cells, tensor axis) -> states left and right of each of the N + 1 faces; with
+            the gas before them where it works on characteristic variables.
         ghosts: how many ghost cells it reads on each side.
         order: formal order on smooth flows along an axis.
+        characteristic: whether it takes apart the waves of a gas, from and to conserved variables.
     """
 
-    faces: Callable[[Tensor, int], Faces]
+    function: Callable[..., Faces]
     ghosts: int
     order: int
+    characteristic: bool = False
 
 
 RECONSTRUCTIONS = {
-    "godunov": Reconstruction(_godunov, ghosts=1, order=1),
-    "muscl": Reconstruction(_muscl, ghosts=2, order=2),
-    "weno5": Reconstruction(_weno5, ghosts=3, order=5),
+    "godunov": Reconstruction(godunov, ghosts=1, order=1),
+    "muscl": Reconstruction(muscl, ghosts=2, order=2),
+    "weno5": Reconstruction(weno5, ghosts=3, order=5),
+    "weno5-characteristic": Reconstruction(weno5_characteristic, ghosts=3, order=5, characteristic=True),
 }

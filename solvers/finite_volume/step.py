@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import math
-from itertools import product
 from typing import Literal, Protocol, cast, get_args, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from sciml.calculus.base import Calculus
-from sciml.domains import Grid, Sides
+from sciml.domains import Conditions, Grid, Inflow, MovingWall, side_conditions, side_name
+from sciml.pdes.admissible import HasAdmissible
 from sciml.pdes.base import ConservationLaw
-from sciml.pdes.euler import CompressibleEuler
+from sciml.pdes.euler import IdealGas
+from sciml.pdes.scalar_law import ScalarLaw
+from sciml.solvers.finite_volume.diffusion import HasDiffusion, diffusive_fluxes
+from sciml.solvers.finite_volume.ghosts import COPY, Edge, edge_of, odd_channels, with_ghosts
+from sciml.solvers.finite_volume.march import CellStep, TimeName
 from sciml.solvers.finite_volume.reconstruction import RECONSTRUCTIONS
-from sciml.solvers.finite_volume.riemann import NumericalFlux, hllc, rusanov
+from sciml.solvers.finite_volume.riemann import RIEMANN, HasWaveBounds, rusanov
 
-ReconstructionName = Literal["godunov", "muscl", "weno5"]
-RiemannName = Literal["auto", "hllc", "rusanov"]
+ReconstructionName = Literal["godunov", "muscl", "weno5", "weno5-characteristic"]
+RiemannName = Literal["auto", "rusanov", "hll", "hllc", "roe", "exact"]
+Walls = Literal["auto", "slip", "no-slip"]
 
-_SIDES = ("periodic", "outflow", "wall")
+_SIDES = ("periodic", "outflow", "wall", "inflow")
 
 
 @runtime_checkable
@@ -31,25 +36,10 @@ class HasPrimitive(Protocol):
     def conservative(self, w: Tensor) -> Tensor: ...
 
 
-@runtime_checkable
-class HasAdmissible(Protocol):
-    """A law whose states must stay in a set, such as positive density and pressure."""
-
-    def admissible(self, u: Tensor) -> Tensor: ...
-
-
-class FiniteVolume:
+class FiniteVolume(CellStep):
     """A Step that advances cell averages (B, C, *cells) by `dt` with as many substeps as are stable.
 
-    Use `finite_volume` to make one.
-
-    Attributes:
-        dt, domain, channels: as every Step.
-        substeps: the fixed number of substeps, or None where the CFL condition chooses.
-        last_substeps: how many the last call took.
-        fallbacks: how many cells, over all calls so far, were computed again at first order because
-            a stage left the admissible states.
-        method: the scheme in words.
+    Use `finite_volume` to make one. See `CellStep` for what it tells of itself.
     """
 
     def __init__(
@@ -60,145 +50,201 @@ class FiniteVolume:
         *,
         cfl: float,
         reconstruction: ReconstructionName,
-        riemann: Literal["hllc", "rusanov"],
+        riemann: str,
+        time: TimeName,
         substeps: int | None,
         max_substeps: int,
         calculus: Calculus | None,
+        conditions: Conditions | None,
+        no_slip: bool,
     ) -> None:
-        self.pde, self.domain, self.dt = pde, grid, float(dt)
-        self.channels = pde.channels(grid.dimension)
-        self.cfl, self.substeps, self.max_substeps = cfl, substeps, max_substeps
-        self.last_substeps = 0
-        self.fallbacks = 0
-        self.method = f"finite volumes, {reconstruction} + {riemann} + SSPRK3"
+        super().__init__(pde, grid, dt, cfl=cfl, substeps=substeps, max_substeps=max_substeps, time=time)
+        self.reconstruction, self.riemann = reconstruction, riemann
+        names = {"ssprk3": "SSPRK3", "ssprk2": "SSPRK2"}
+        self.method = f"finite volumes, {reconstruction} + {riemann} + {names[time]}"
         self._scheme = RECONSTRUCTIONS[reconstruction]
-        self._riemann: NumericalFlux = cast(NumericalFlux, hllc) if riemann == "hllc" else rusanov
-        self._flux_of_primitives = riemann == "hllc"
+        self._flux = RIEMANN[riemann]
         self._primitive = pde if isinstance(pde, HasPrimitive) else None
         self._admissible = pde if isinstance(pde, HasAdmissible) else None
+        self._diffusion = pde if isinstance(pde, HasDiffusion) else None
         self._calculus = calculus
-        self._mirrored = [_odd_channels(pde, grid.dimension, axis) for axis in range(grid.dimension)]
+        dimension = grid.dimension
+        self._conditions = side_conditions(grid, conditions, len(self.channels))
+        self._edges = [
+            tuple(edge_of(side, odd_channels(pde.fields, dimension, axis)) for side in sides)
+            for axis, sides in enumerate(grid.sides)
+        ]
+        # Through the walls of a scalar nothing passes; a mirror would say so for vectors alone.
+        self._sealed = isinstance(pde, ScalarLaw)
+        if self._sealed:
+            self._edges = [
+                tuple(COPY if edge.kind == "mirror" else edge for edge in pair) for pair in self._edges
+            ]
+        self._no_slip = no_slip
+        if self._diffusion is not None:
+            self.method += ", central viscous fluxes"
 
     def __repr__(self) -> str:
         return f"FiniteVolume({self.pde}, {self.domain.shape}, dt={self.dt}, {self.method})"
 
-    def __call__(self, u: Tensor, /) -> Tensor:
-        expected = (len(self.channels), *self.domain.shape)
-        if tuple(u.shape[1:]) != expected:
-            raise ValueError(
-                f"finite_volume got a state of shape {tuple(u.shape)}; expected (B, *{expected}) with "
-                f"channels {self.channels}."
-            )
-        taken, remaining = 0, self.dt
-        while remaining > 0:
-            u, count = self._plan(u, remaining, taken)
-            h = remaining / count
-            u = self._ssprk3(u, h)
-            taken += 1
-            # The last substep takes all that is left: the step lands on dt exactly.
-            remaining = remaining - h if count > 1 else 0.0
-        self.last_substeps = taken
-        return u
+    def admissible(self, u: Tensor) -> Tensor | None:
+        return None if self._admissible is None else self._admissible.admissible(u)
 
     def rate(self, u: Tensor, first_order: Tensor | None = None) -> Tensor:
-        """Right-hand side of the semi-discrete scheme, (B, C, *cells) -> (B, C, *cells) [u / time].
-
-        Args:
-            u: cell averages.
-            first_order: (B, 1, *cells), cells in which the reconstruction is replaced by the average.
-        """
-        w = u if self._primitive is None else self._primitive.primitive(u)
-        parts = []
-        for axis, (sides, h) in enumerate(zip(self.domain.sides, self.domain.spacing, strict=True)):
-            padded = _with_ghosts(w, axis, self._scheme.ghosts, sides, self._mirrored[axis])
-            left, right = self._scheme.faces(padded, axis + 2)
-            if first_order is not None:
-                mask = _with_ghosts(first_order, axis, 1, sides, ())
-                cells = _with_ghosts(w, axis, 1, sides, self._mirrored[axis])
-                faces = left.shape[axis + 2]
-                left, right = (
-                    torch.where(mask.narrow(axis + 2, i, faces), cells.narrow(axis + 2, i, faces), state)
-                    for i, state in enumerate((left, right))
-                )
-            if self._primitive is not None and not self._flux_of_primitives:
-                left, right = self._primitive.conservative(left), self._primitive.conservative(right)
-            flux = self._riemann(self.pde, left, right, axis)
-            parts.append(torch.diff(flux, dim=axis + 2) * (-1.0 / h))
-        total = parts[0]
-        for part in parts[1:]:
-            total = total + part
+        total: Tensor | None = None
+        for axis, (flux, h) in enumerate(
+            zip(self.fluxes(u, first_order), self.domain.spacing, strict=True)
+        ):
+            part = torch.diff(flux, dim=axis + 2) * (-1.0 / h)
+            total = part if total is None else total + part
+        assert total is not None  # there is an axis
         if self._calculus is not None:
             source = self.pde.source(u, self._calculus)
             total = total if source is None else total + source
         return total
 
+    def fluxes(self, u: Tensor, first_order: Tensor | None = None) -> list[Tensor]:
+        """Flux through the faces normal to each axis, D tensors (B, C, *cells with one more on the axis).
+
+        Args:
+            u: cell averages (B, C, *cells).
+            first_order: (B, 1, *cells), cells of which all fluxes are Rusanov's of averages: those keep density
+                and pressure of a gas positive, and scalars within bounds, at CFL numbers up to one half. Perthame
+                and Shu, Numer. Math. 73 (1996).
+        """
+        scheme, law = self._scheme, self._primitive
+        works_on_primitive = law is not None and not scheme.characteristic
+        w = law.primitive(u) if law is not None and works_on_primitive else u
+        fluxes = []
+        for axis in range(self.domain.dimension):
+            low, high = self._filled(axis, w, works_on_primitive)
+            padded = with_ghosts(w, axis, scheme.ghosts, low, high)
+            if scheme.characteristic:
+                left, right = scheme.function(self.pde, padded, axis + 2)
+            else:
+                left, right = scheme.function(padded, axis + 2)
+            marked: Tensor | None = None
+            if first_order is not None:
+                faces = left.shape[axis + 2]
+                edge = edge_of("periodic") if low.kind == "wrap" else COPY
+                near = with_ghosts(first_order, axis, 1, edge, edge)
+                marked = near.narrow(axis + 2, 0, faces) | near.narrow(axis + 2, 1, faces)
+                cells = with_ghosts(w, axis, 1, low, high)
+                before, after = cells.narrow(axis + 2, 0, faces), cells.narrow(axis + 2, 1, faces)
+                left, right = torch.where(marked, before, left), torch.where(marked, after, right)
+            flux = self._flux.flux(
+                self.pde, *self._as(left, right, works_on_primitive, self._flux.primitive), axis
+            )
+            if marked is not None:
+                robust = rusanov(self.pde, *self._as(left, right, works_on_primitive, False), axis)
+                flux = torch.where(marked, robust, flux)
+            fluxes.append(self._seal(flux, axis) if self._sealed else flux)
+        if self._diffusion is not None:
+            viscous = diffusive_fluxes(self._diffusion, u, self.domain.spacing, self._diffused_edges(u))
+            fluxes = [flux - other for flux, other in zip(fluxes, viscous, strict=True)]
+        return fluxes
+
     def courant(self, u: Tensor) -> Tensor:
-        """Inverse of the time in which a signal crosses a cell, summed over axes, (B,) [1/time]."""
-        with torch.no_grad():
+        """Inverse of the time in which a signal crosses a cell, summed over axes, (B,) [1/time].
+
+        With friction, twice the diffusivity over the square of the spacing is added.
+        """
+        spacing = self.domain.spacing
+        if isinstance(self.pde, ScalarLaw):
+            rate = self._scalar_rate(self.pde, u)
+        else:
             speed = self.pde.max_speed(u)
-            rate = sum(speed[:, axis] / h for axis, h in enumerate(self.domain.spacing))
-            return cast(Tensor, rate).flatten(1).amax(dim=1)
+            rate = cast(Tensor, sum(speed[:, axis] / h for axis, h in enumerate(spacing)))
+        if self._diffusion is not None:
+            rate = rate + 2.0 * sum(h**-2 for h in spacing) * self._diffusion.diffusivity(u)[:, 0]
+        most = rate.flatten(1).amax(dim=1)
+        for condition in self._conditions.values():
+            if isinstance(condition, Inflow):  # which may be faster than all that is inside
+                value = cast(Tensor, condition.value).to(dtype=u.dtype, device=u.device)
+                state = value.reshape(1, value.shape[0], -1, *[1] * (self.domain.dimension - 1))
+                speed = self.pde.max_speed(state)
+                entering = cast(Tensor, sum(speed[:, axis] / h for axis, h in enumerate(spacing)))
+                most = torch.maximum(most, entering.amax())
+        return most
 
-    def _plan(self, u: Tensor, remaining: float, taken: int) -> tuple[Tensor, int]:
-        """The state, and into how many equal substeps the remaining time is cut.
+    def _scalar_rate(self, law: ScalarLaw, u: Tensor) -> Tensor:
+        """Of a scalar, where the fastest wave may lie between the states of two cells."""
+        rate: Tensor | None = None
+        for axis, h in enumerate(self.domain.spacing):
+            low, high = self._filled(axis, u, False)
+            cells = with_ghosts(u, axis, 1, low, high)
+            faces = cells.shape[axis + 2] - 1
+            slow, fast = law.wave_bounds(
+                cells.narrow(axis + 2, 0, faces), cells.narrow(axis + 2, 1, faces), axis
+            )
+            speed = torch.maximum(-slow, fast)[:, 0]
+            at_cells = torch.maximum(
+                speed.narrow(axis + 1, 0, faces - 1), speed.narrow(axis + 1, 1, faces - 1)
+            )
+            rate = at_cells / h if rate is None else rate + at_cells / h
+        assert rate is not None  # there is an axis
+        return rate
 
-        Planned anew before each substep, because waves that meet make faster ones. Samples that have
-        blown up do not slow the others down; those that would need more than `max_substeps` are
-        counted among them and become NaN.
-        """
-        if self.substeps is not None:
-            if taken == 0:
-                rates = self.courant(u)
-                rates = rates[torch.isfinite(rates)]
-                number = float(rates.max()) * self.dt / self.substeps if len(rates) else 0.0
-                if number > 1.0:
-                    raise ValueError(
-                        f"finite_volume with substeps={self.substeps} got a state of CFL number "
-                        f"{number:.3g}; expected at most 1. Use at least "
-                        f"{math.ceil(number * self.substeps / self.cfl)} substeps, a smaller dt, or "
-                        "substeps=None, which chooses by itself."
+    def _as(self, left: Tensor, right: Tensor, given: bool, wanted: bool) -> tuple[Tensor, Tensor]:
+        """Face states as primitive or conserved variables."""
+        law = self._primitive
+        if law is None or given == wanted:
+            return left, right
+        convert = law.primitive if wanted else law.conservative
+        return convert(left), convert(right)
+
+    def _filled(self, axis: int, w: Tensor, primitive: bool) -> tuple[Edge, Edge]:
+        """The edges of an axis, with the states that enter there in the variables of w."""
+        edges = list(self._edges[axis])
+        for end in (0, 1):
+            condition = self._conditions.get((axis, end))
+            if isinstance(condition, Inflow):
+                # Converted here, not at the door: a tensor that learns gets its gradient in every call.
+                value = cast(Tensor, condition.value).to(dtype=w.dtype, device=w.device)
+                if primitive and self._primitive is not None:
+                    value = self._primitive.primitive(_at_points(value)).reshape(value.shape)
+                edges[end] = Edge("state", values=value)
+        return edges[0], edges[1]
+
+    def _diffused_edges(self, u: Tensor) -> list[tuple[Edge, Edge]]:
+        """The edges for velocity and temperature: walls hold the gas, or let it slip, and conduct no heat."""
+        assert self._diffusion is not None
+        dimension = self.domain.dimension
+        velocity = tuple(range(dimension))
+        pairs = []
+        for axis, sides in enumerate(self.domain.sides):
+            pair = []
+            for end, side in enumerate(sides):
+                condition = self._conditions.get((axis, end))
+                if isinstance(condition, Inflow):
+                    value = cast(Tensor, condition.value).to(dtype=u.dtype, device=u.device)
+                    q = self._diffusion.diffused(_at_points(value))
+                    pair.append(Edge("state", values=q.reshape(-1, *value.shape[1:])))
+                elif side != "wall":
+                    pair.append(edge_of(side))
+                elif not self._no_slip:
+                    pair.append(Edge("mirror", odd=(axis,)))
+                elif isinstance(condition, MovingWall):
+                    wall = cast(Tensor, condition.velocity).to(dtype=u.dtype, device=u.device)
+                    # The mean of the cell and its image is the velocity of the wall.
+                    pair.append(
+                        Edge("mirror", velocity, torch.cat((2.0 * wall, torch.zeros_like(wall[:1]))))
                     )
-            return u, self.substeps - taken
-        counts = self.courant(u) * (remaining / self.cfl)
-        finite = torch.isfinite(counts)
-        lost = finite & (counts > self.max_substeps - taken)
-        if bool(lost.any()):
-            u = torch.where(lost.reshape(-1, *([1] * (u.ndim - 1))), torch.nan, u)
-        counts = counts[finite & ~lost]
-        most = float(counts.max()) if len(counts) else 0.0
-        # A hair off, so that rounding in an exact fraction does not cost one more substep.
-        return u, max(1, math.ceil(most * (1 - 1e-12)))
+                else:
+                    pair.append(Edge("mirror", odd=velocity))
+            pairs.append((pair[0], pair[1]))
+        return pairs
 
-    def _ssprk3(self, u: Tensor, h: float) -> Tensor:
-        """Strong-stability-preserving Runge-Kutta, third order. Shu and Osher (1988)."""
-        first = self._euler(u, h)
-        second = 0.75 * u + 0.25 * self._euler(first, h)
-        return u / 3 + 2 / 3 * self._euler(second, h)
-
-    def _euler(self, u: Tensor, h: float) -> Tensor:
-        """u + h rate(u); cells that leave the admissible states are computed again at first order.
-
-        The face states in such cells and their neighbours are replaced by averages before the fluxes
-        are taken, so that what is conserved stays conserved. Clain, Diot and Loubere (2011).
-        """
-        new = u + h * self.rate(u)
-        if self._admissible is None:
-            return new
-        with torch.no_grad():
-            good = self._admissible.admissible(new)
-            if bool(good.all()):
-                return new
-            # Only what was admissible before can be helped; the rest has blown up already.
-            before = self._admissible.admissible(u).flatten(1).all(dim=1)
-            bad = ~good & before.reshape(-1, *([1] * (u.ndim - 1)))
-            if not bool(bad.any()):
-                return new
-            self.fallbacks += int(bad.sum())
-            for axis, sides in enumerate(self.domain.sides):
-                near = _with_ghosts(bad, axis, 1, sides, ())
-                count = bad.shape[axis + 2]
-                bad = near.narrow(axis + 2, 0, count) | bad | near.narrow(axis + 2, 2, count)
-        return u + h * self.rate(u, first_order=bad)
+    def _seal(self, flux: Tensor, axis: int) -> Tensor:
+        """Without flux through walls."""
+        dim = axis + 2
+        sides, n = self.domain.sides[axis], flux.shape[dim]
+        if "wall" not in sides:
+            return flux
+        low, high = flux.narrow(dim, 0, 1), flux.narrow(dim, n - 1, 1)
+        low = torch.zeros_like(low) if sides[0] == "wall" else low
+        high = torch.zeros_like(high) if sides[1] == "wall" else high
+        return torch.cat((low, flux.narrow(dim, 1, n - 2), high), dim=dim)
 
 
 def finite_volume(
@@ -209,6 +255,9 @@ def finite_volume(
     cfl: float = 0.4,
     reconstruction: ReconstructionName = "muscl",
     riemann: RiemannName = "auto",
+    time: TimeName = "ssprk3",
+    conditions: Conditions | None = None,
+    walls: Walls = "auto",
     substeps: int | None = None,
     max_substeps: int = 100_000,
     calculus: Calculus | None = None,
@@ -218,30 +267,45 @@ def finite_volume(
     Reconstruction in primitive variables where the law has them, a Riemann solver at each face, and
     SSPRK3 in time; the axes are summed, not split. Conserves the sum over cells on periodic sides to
     rounding, and with walls whatever the law keeps there. Preserves a uniform state exactly. Second
-    order on smooth flows, first order at shocks. Differentiable; limiters have kinks. A state that
-    blows up becomes non-finite and raises nothing; other samples of its batch are not touched.
+    order on smooth flows, first order at shocks. Differentiable, also in the states that enter; limiters have
+    kinks. A state that blows up becomes non-finite and raises nothing; other samples of its batch are not touched.
+
+    Cells that would leave the admissible states, such as those of positive density and pressure, take
+    first-order fluxes, which `fallbacks` of the step counts. What cannot be kept in even so becomes NaN, and
+    `lost` names the place.
 
     Args:
         pde: the law.
-        grid: cells (`centering="cell"`) with sides "periodic", "outflow" (the gas leaves, zero
-            gradient) or "wall" (the normal component of every vector field is mirrored).
+        grid: cells (`centering="cell"`) with sides "periodic", "outflow" (what comes leaves, zero gradient), "wall"
+            (the normal component of every vector field is mirrored; nothing passes of a scalar) or "inflow".
         dt: time of one Step [time].
-        cfl: Courant number max_x sum_d(speed_d / dx_d) h of a substep h, at most 1; 0.4 is safe.
-        reconstruction: "godunov" (none, first order), "muscl" (monotonised central), "weno5".
-        riemann: "hllc" (ideal gas), "rusanov" (any law), or "auto", HLLC where it applies.
+        cfl: Courant number max_x sum_d(speed_d / dx_d + 2 nu / dx_d^2) h of a substep h, at most 1; 0.4 is safe. nu is
+            the diffusivity of laws with friction.
+        reconstruction: "godunov" (none, first order), "muscl" (monotonised central), "weno5", or
+            "weno5-characteristic" (ideal gases: rings least where shocks are strong or meet).
+        riemann: "rusanov" (any law), "hll" (laws with `wave_bounds`), "hllc" and "roe" (ideal gases), "exact"
+            (scalar laws with `sonic_points`), or "auto": HLLC for gases, exact for scalars that have it, else Rusanov.
+            HLLC and Roe may bend strong shocks that run along the grid (carbuncles); HLL does not.
+        time: "ssprk3" or "ssprk2".
+        conditions: what enters through sides "inflow", `{"x-": Inflow(conserved state)}`, and how walls of laws with
+            friction slide, `{"y+": MovingWall(velocity)}`.
+        walls: "slip", or "no-slip" for laws with friction, at which the gas rests relative to the wall; "auto" is no-slip
+            where the law has friction. Walls conduct no heat.
         substeps: equal substeps of each Step; None plans the remaining time anew before each substep
             from the fastest sample of the batch, so that results depend on the batch slightly.
         max_substeps: samples that need more in one Step are taken as blown up and become NaN.
         calculus: given to the law's source; needed only by laws that have one.
 
     Raises:
-        ValueError: an argument is out of range or unknown, the grid does not fit, HLLC is asked of
-            another law, or a law with a source lacks its calculus; on a call, with fixed `substeps`,
-            that the state has a CFL number above 1.
+        ValueError: an argument is out of range or unknown, the grid does not fit, a scheme is asked of a law that it
+            does not know, or a law with a source lacks its calculus; on a call, that the state is not admissible, or
+            with fixed `substeps` has a CFL number above 1.
     """
     for name, value, known in (
         ("reconstruction", reconstruction, get_args(ReconstructionName)),
         ("riemann", riemann, get_args(RiemannName)),
+        ("time", time, get_args(TimeName)),
+        ("walls", walls, get_args(Walls)),
     ):
         if value not in known:
             raise ValueError(f"finite_volume got {name}={value!r}; expected one of {list(known)}.")
@@ -267,54 +331,74 @@ def finite_volume(
         raise ValueError(
             f"finite_volume got a grid of {grid.shape} cells; {reconstruction} needs at least {ghosts} per axis."
         )
-    is_euler = isinstance(pde, CompressibleEuler)
-    if riemann == "hllc" and not is_euler:
+    if RECONSTRUCTIONS[reconstruction].characteristic and not isinstance(pde, IdealGas):
         raise ValueError(
-            f"finite_volume got riemann='hllc' for {type(pde).__name__}; HLLC knows the waves of "
-            "CompressibleEuler alone. Use riemann='rusanov'."
+            f"finite_volume got reconstruction={reconstruction!r} for {type(pde).__name__}; it knows the waves of "
+            "ideal gases alone. Use reconstruction='weno5'."
         )
     if type(pde).source is not ConservationLaw.source and calculus is None:
         raise ValueError(
             f"{type(pde).__name__} has a source; give finite_volume the calculus to evaluate it with."
         )
+    viscous = isinstance(pde, HasDiffusion)
+    if walls == "no-slip" and not viscous:
+        raise ValueError(
+            f"finite_volume got walls='no-slip' for {type(pde).__name__}, which has no friction to hold it. Use "
+            "walls='slip', or CompressibleNavierStokes."
+        )
+    no_slip = viscous and walls != "slip"
+    for (axis, end), condition in side_conditions(
+        grid, conditions, len(pde.channels(grid.dimension))
+    ).items():
+        name = side_name(axis, end)
+        if isinstance(condition, MovingWall) and not no_slip:
+            raise ValueError(
+                f"The wall {name} moves, but nothing of {type(pde).__name__} sticks to it. Walls drag laws with friction, "
+                "with walls='no-slip'."
+            )
+        if isinstance(condition, Inflow) and isinstance(pde, HasAdmissible):
+            state = _at_points(cast(Tensor, condition.value).detach())
+            if not bool(pde.admissible(state).all()):
+                raise ValueError(
+                    f"What enters through {name} is no state of {type(pde).__name__}: {condition.value.tolist()}. Inflow "
+                    f"takes the conserved channels {pde.channels(grid.dimension)}."
+                )
     return FiniteVolume(
         pde,
         grid,
         dt,
         cfl=cfl,
         reconstruction=reconstruction,
-        riemann="hllc" if riemann == "hllc" or (riemann == "auto" and is_euler) else "rusanov",
+        riemann=_riemann(pde, riemann),
+        time=time,
         substeps=substeps,
         max_substeps=max_substeps,
         calculus=calculus,
+        conditions=conditions,
+        no_slip=no_slip,
     )
 
 
-def _odd_channels(pde: ConservationLaw, dimension: int, axis: int) -> tuple[int, ...]:
-    """Channels that change sign in a mirror normal to `axis`: odd numbers of that axis in their index."""
-    odd, channel = [], 0
-    for field in pde.fields:
-        for index in product(range(dimension), repeat=field.rank):
-            if index.count(axis) % 2:
-                odd.append(channel)
-            channel += 1
-    return tuple(odd)
+def _riemann(pde: ConservationLaw, name: RiemannName) -> str:
+    """The Riemann solver for a law, or ValueError."""
+    gas = isinstance(pde, IdealGas)
+    exact = isinstance(pde, ScalarLaw) and pde.sonic_points is not None
+    if name == "auto":
+        return "hllc" if gas else "exact" if exact else "rusanov"
+    law, use = type(pde).__name__, "Use riemann='rusanov'."
+    if name in ("hllc", "roe") and not gas:
+        raise ValueError(
+            f"finite_volume got riemann={name!r} for {law}; it knows the waves of ideal gases alone. {use}"
+        )
+    if name == "exact" and not exact:
+        raise ValueError(
+            f"finite_volume got riemann='exact' for {law}; that is for scalar laws that state their sonic_points. {use}"
+        )
+    if name == "hll" and not isinstance(pde, HasWaveBounds):
+        raise ValueError(f"finite_volume got riemann='hll' for {law}, which states no wave_bounds. {use}")
+    return name
 
 
-def _with_ghosts(w: Tensor, axis: int, width: int, sides: Sides, odd: tuple[int, ...]) -> Tensor:
-    """(B, C, *cells) with `width` ghost cells on both ends of one axis."""
-    dim, n = axis + 2, w.shape[axis + 2]
-    if sides[0] == "periodic":
-        return torch.cat((w.narrow(dim, n - width, width), w, w.narrow(dim, 0, width)), dim=dim)
-    ends = []
-    for side, edge, start in ((sides[0], 0, 0), (sides[1], n - 1, n - width)):
-        if side == "outflow":
-            ends.append(w.narrow(dim, edge, 1).expand(*w.shape[:dim], width, *w.shape[dim + 1 :]))
-        else:
-            ghosts = w.narrow(dim, start, width).flip(dim)
-            if odd:
-                sign = torch.ones(w.shape[1], dtype=w.dtype, device=w.device)
-                sign[list(odd)] = -1.0
-                ghosts = ghosts * sign.reshape(-1, *([1] * (w.ndim - 2)))
-            ends.append(ghosts)
-    return torch.cat((ends[0], w, ends[1]), dim=dim)
+def _at_points(value: Tensor) -> Tensor:
+    """States on a side, (C, *points of the other axes), as (1, C, N)."""
+    return value.reshape(1, value.shape[0], -1)

@@ -1,0 +1,215 @@
+"""Advance cell averages through time: stable substeps, strong-stability-preserving stages, first-order rescue."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from sciml.domains import Grid
+from sciml.pdes.admissible import first_violation
+from sciml.pdes.base import ConservationLaw
+from sciml.solvers.finite_volume.ghosts import COPY, WRAP, with_ghosts
+
+TimeName = Literal["ssprk3", "ssprk2"]
+# (u, h, Euler step) -> u after h.
+Stages = Callable[[Tensor, float, Callable[[Tensor, float], Tensor]], Tensor]
+
+# How often cells around those that left the admissible states are added before they are given up.
+_RESCUES = 4
+
+
+def ssprk2(u: Tensor, h: float, euler: Callable[[Tensor, float], Tensor]) -> Tensor:
+    """Heun's method as averages of Euler steps, second order. Shu and Osher (1988)."""
+    return 0.5 * u + 0.5 * euler(euler(u, h), h)
+
+
+def ssprk3(u: Tensor, h: float, euler: Callable[[Tensor, float], Tensor]) -> Tensor:
+    """Strong-stability-preserving Runge-Kutta, third order. Shu and Osher (1988)."""
+    first = euler(u, h)
+    second = 0.75 * u + 0.25 * euler(first, h)
+    return u / 3 + 2 / 3 * euler(second, h)
+
+
+STAGES: dict[str, Stages] = {"ssprk3": ssprk3, "ssprk2": ssprk2}
+
+
+class CellStep(ABC):
+    """A Step that advances cell averages (B, C, *cells) by `dt` with as many substeps as are stable.
+
+    A scheme gives `rate` and `courant`, and may say which states are admissible.
+
+    Attributes:
+        dt, domain, channels: as every Step.
+        substeps: the fixed number of substeps, or None where the CFL condition chooses.
+        last_substeps: how many the last call took.
+        fallbacks: how many cells, over all calls so far, were computed again at first order because
+            a stage left the admissible states.
+        lost: of the last sample that could not be kept among them, which quantity left them where; None
+            where all were.
+        method: the scheme in words.
+    """
+
+    method: str
+
+    def __init__(
+        self,
+        pde: ConservationLaw,
+        grid: Grid,
+        dt: float,
+        *,
+        cfl: float,
+        substeps: int | None,
+        max_substeps: int,
+        time: TimeName,
+    ) -> None:
+        self.pde, self.domain, self.dt = pde, grid, float(dt)
+        self.channels = pde.channels(grid.dimension)
+        self.cfl, self.substeps, self.max_substeps, self.time = cfl, substeps, max_substeps, time
+        self.last_substeps = 0
+        self.fallbacks = 0
+        self.lost: str | None = None
+        self._stages = STAGES[time]
+
+    @abstractmethod
+    def rate(self, u: Tensor, first_order: Tensor | None = None) -> Tensor:
+        """Right-hand side of the semi-discrete scheme, (B, C, *cells) -> (B, C, *cells) [u / time].
+
+        Args:
+            u: cell averages.
+            first_order: (B, 1, *cells), cells of which all fluxes are those of a robust first-order scheme.
+        """
+
+    @abstractmethod
+    def courant(self, u: Tensor) -> Tensor:
+        """What a substep is multiplied by for its CFL number, (B,) [1/time]; at most 1 is stable."""
+
+    def admissible(self, u: Tensor) -> Tensor | None:
+        """Where a state may be, (B, 1, *cells) of bools; None where all may."""
+        return None
+
+    def __call__(self, u: Tensor, /) -> Tensor:
+        self._check(u)
+        self.lost = None
+        taken, remaining = 0, self.dt
+        while remaining > 0:
+            u, count = self._plan(u, remaining, taken)
+            h = remaining / count
+            u = self._stages(u, h, self.euler)
+            taken += 1
+            # The last substep takes all that is left: the step lands on dt exactly.
+            remaining = remaining - h if count > 1 else 0.0
+        self.last_substeps = taken
+        return u
+
+    def euler(self, u: Tensor, h: float) -> Tensor:
+        """u + h rate(u); cells that leave the admissible states are computed again at first order.
+
+        The fluxes at all sides of such cells and their neighbours are replaced, so that what is conserved
+        stays conserved; where that drives other cells out, these are added. Cells that cannot be kept become
+        NaN. Clain, Diot and Loubere, J. Comput. Phys. 230 (2011).
+        """
+        new = u + h * self.rate(u)
+        with torch.no_grad():
+            good = self.admissible(new)
+            if good is None or bool(good.all()):
+                return new
+            # Only what was admissible before can be helped; the rest has blown up already.
+            before = self.admissible(u)
+            assert before is not None
+            helped = before.flatten(1).all(dim=1).reshape(-1, *([1] * (u.ndim - 1)))
+            bad = ~good & helped
+            marked = torch.zeros_like(bad)
+        for _ in range(_RESCUES):
+            if not bool(bad.any()):
+                return new
+            with torch.no_grad():
+                before_count = int(marked.sum())
+                marked = marked | self._spread(bad)
+                grown = int(marked.sum()) > before_count
+                self.fallbacks += int(bad.sum())
+            if not grown:
+                break
+            # Samples without marked cells get the numbers that they had.
+            new = u + h * self.rate(u, first_order=marked)
+            with torch.no_grad():
+                still = self.admissible(new)
+                assert still is not None
+                bad = ~still & helped
+        if bool(bad.any()):
+            sample, _, *cell = bad.nonzero()[0].tolist()
+            self.lost = (
+                first_violation(self.pde, new[sample : sample + 1], self.domain)
+                or f"sample {sample}: no finite state at cell {tuple(cell)}"
+            ).replace("sample 0", f"sample {sample}", 1)
+            new = torch.where(bad, torch.nan, new)
+        return new
+
+    def _spread(self, marked: Tensor) -> Tensor:
+        """The cells and their neighbours across every side."""
+        for axis, sides in enumerate(self.domain.sides):
+            edge = WRAP if sides[0] == "periodic" else COPY
+            near = with_ghosts(marked, axis, 1, edge, edge)
+            count = marked.shape[axis + 2]
+            marked = near.narrow(axis + 2, 0, count) | marked | near.narrow(axis + 2, 2, count)
+        return marked
+
+    def _check(self, u: Tensor) -> None:
+        """Refuse other shapes, and finite states that the law does not admit."""
+        expected = (len(self.channels), *self.domain.shape)
+        if tuple(u.shape[1:]) != expected:
+            raise ValueError(
+                f"finite_volume got a state of shape {tuple(u.shape)}; expected (B, *{expected}) with "
+                f"channels {self.channels}."
+            )
+        with torch.no_grad():
+            good = self.admissible(u)
+            if good is None or bool(good.all()):
+                return
+            found = first_violation(self.pde, u, self.domain)
+        if found is not None:
+            raise ValueError(
+                f"finite_volume got a state that {type(self.pde).__name__} does not admit, {found}. Mend the start, or "
+                "whatever gave this state."
+            )
+
+    def _plan(self, u: Tensor, remaining: float, taken: int) -> tuple[Tensor, int]:
+        """The state, and into how many equal substeps the remaining time is cut.
+
+        Planned anew before each substep, because waves that meet make faster ones. Samples that have
+        blown up do not slow the others down; those that would need more than `max_substeps` are
+        counted among them and become NaN.
+        """
+        if self.substeps is not None:
+            if taken == 0:
+                rates = self._rates(u)
+                rates = rates[torch.isfinite(rates)]
+                number = float(rates.max()) * self.dt / self.substeps if len(rates) else 0.0
+                if number > 1.0:
+                    raise ValueError(
+                        f"finite_volume with substeps={self.substeps} got a state of CFL number "
+                        f"{number:.3g}; expected at most 1. Use at least "
+                        f"{math.ceil(number * self.substeps / self.cfl)} substeps, a smaller dt, or "
+                        "substeps=None, which chooses by itself."
+                    )
+            return u, self.substeps - taken
+        counts = self._rates(u) * (remaining / self.cfl)
+        finite = torch.isfinite(counts)
+        lost = finite & (counts > self.max_substeps - taken)
+        if bool(lost.any()):
+            self.lost = (
+                f"sample {int(lost.nonzero()[0])}: more than max_substeps={self.max_substeps} are needed"
+            )
+            u = torch.where(lost.reshape(-1, *([1] * (u.ndim - 1))), torch.nan, u)
+        counts = counts[finite & ~lost]
+        most = float(counts.max()) if len(counts) else 0.0
+        # A hair off, so that rounding in an exact fraction does not cost one more substep.
+        return u, max(1, math.ceil(most * (1 - 1e-12)))
+
+    def _rates(self, u: Tensor) -> Tensor:
+        with torch.no_grad():
+            return self.courant(u)
