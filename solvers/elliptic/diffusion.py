@@ -216,7 +216,10 @@ class DiffusionProblem:
             return u
         given = {place for place, condition in self.conditions.items() if isinstance(condition, Value)}
         sides = [
-            (axis, end) for axis, pair in enumerate(self.grid.sides) for end in (0, 1) if pair[end] == "dirichlet"
+            (axis, end)
+            for axis, pair in enumerate(self.grid.sides)
+            for end in (0, 1)
+            if pair[end] == "dirichlet"
         ]
         everywhere = 0.0 if given.issuperset(sides) else values
         known = field_on_nodes(everywhere, self.grid, u)
@@ -226,7 +229,9 @@ class DiffusionProblem:
             line = torch.zeros(self.grid.shape[axis], dtype=torch.bool, device=u.device)
             line[-1 if end else 0] = True
             line = line.reshape([-1 if other == axis else 1 for other in range(self.grid.dimension)])
-            known = torch.where(line, side_field(self.conditions[axis, end].value, self.grid, axis, end, u), known)
+            known = torch.where(
+                line, side_field(self.conditions[axis, end].value, self.grid, axis, end, u), known
+            )
         pads: list[int] = []
         mask = torch.zeros(self.grid.shape, dtype=torch.bool, device=u.device)
         mask[self.kept] = True
@@ -333,7 +338,9 @@ def discretise(
                     _check_film(film, edge)
                     held = held or bool((film.detach() != 0).any())
                     if nodes:
-                        part = (film * h).expand(edge.shape if len(edge) >= len(film) else (len(film), *edge.shape[1:]))
+                        part = (film * h).expand(
+                            edge.shape if len(edge) >= len(film) else (len(film), *edge.shape[1:])
+                        )
                     else:
                         # Resistances of the film and of half a cell in series.
                         shares[axis, end] = 2 * edge / (2 * edge + film * h)
@@ -376,7 +383,8 @@ def _check_film(film: Tensor, like: Tensor) -> None:
 def _cut(side: Tensor, kept: tuple[slice, ...], axis: int) -> Tensor:
     """Values on a side, beside the unknowns; ones stay ones."""
     index = [
-        slice(None) if other == axis or side.shape[other + 1] == 1 else span for other, span in enumerate(kept)
+        slice(None) if other == axis or side.shape[other + 1] == 1 else span
+        for other, span in enumerate(kept)
     ]
     return side[(slice(None), *index)]
 

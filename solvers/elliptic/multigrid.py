@@ -77,7 +77,12 @@ def _halve(operator: Diffusion, axis: int) -> tuple[Diffusion, _Halving]:
             k = torch.cat((k, torch.zeros_like(k.narrow(dim, 0, 1))), dim=dim)
         faces.append(k.unflatten(dim, (m, 2)).sum(dim=dim + 1))
     lower, upper = half / between.narrow(dim, 0, m), half / between.narrow(dim, 1, m)
-    return Diffusion(tuple(faces), operator.periodic), _Halving(dim, n, wraps, lower, upper)
+    lost = operator.reaction
+    if lost is not None:
+        if n % 2:
+            lost = torch.cat((lost, torch.zeros_like(lost.narrow(dim, 0, 1))), dim=dim)
+        lost = lost.unflatten(dim, (m, 2)).sum(dim=dim + 1)
+    return Diffusion(tuple(faces), operator.periodic, lost), _Halving(dim, n, wraps, lower, upper)
 
 
 @dataclass(frozen=True)
@@ -96,7 +101,8 @@ class Multigrid:
     cells do no harm. Takes no gradients.
 
     Args:
-        operator: A; conductances may be one sample for a whole batch.
+        operator: A; conductances may be one sample for a whole batch. A reaction counts where it is real and
+            nowhere negative, else the cycle is one for the rest of A.
         singular: A has the constants as null space; the cycle then works on zero means.
         sweeps: damped Jacobi sweeps before and after each correction, with the weights of the
             Chebyshev polynomial for the upper part of the spectrum.
@@ -111,7 +117,7 @@ class Multigrid:
         self.singular = singular
         self._levels: list[_Level] = []
         with torch.no_grad():
-            operator = Diffusion(tuple(k.detach() for k in operator.faces), operator.periodic)
+            operator = _definite(operator.detached())
             for axes in plan(operator):
                 # Frequencies that the coarser level cannot see start at this share of the diagonal.
                 low = {1: 1.0, 2: 0.5, 3: 0.33}[operator.dimension]
@@ -155,6 +161,16 @@ class Multigrid:
         return u
 
 
+def _definite(operator: Diffusion) -> Diffusion:
+    """Without a reaction that could take its sign away; one value for each point."""
+    lost = operator.reaction
+    if lost is None:
+        return operator
+    if lost.is_complex() or bool((lost < 0).any()):
+        return Diffusion(operator.faces, operator.periodic)
+    return Diffusion(operator.faces, operator.periodic, lost.expand(-1, *operator.shape))
+
+
 def plan(operator: Diffusion) -> list[list[int]]:
     """Axes along which points are joined to pairs, from each level to the next.
 
@@ -186,13 +202,11 @@ def smoothing_weights(degree: int, low: float, high: float = 2.0) -> tuple[float
 def _inverse(operator: Diffusion, singular: bool) -> Tensor:
     """Inverse matrices (B or 1, N, N); on zero means where A is singular."""
     points = math.prod(operator.shape)
-    samples = max(len(k) for k in operator.faces)
+    samples = operator.samples
     like = operator.faces[0]
     identity = torch.eye(points, dtype=like.dtype, device=like.device).reshape(points, *operator.shape)
     columns = [
-        Diffusion(tuple(k[min(i, len(k) - 1)].unsqueeze(0) for k in operator.faces), operator.periodic)(
-            identity
-        )
+        operator.with_parameters([p[min(i, len(p) - 1)].unsqueeze(0) for p in operator.parameters])(identity)
         for i in range(samples)
     ]
     matrices = torch.stack(columns).reshape(samples, points, points)

@@ -286,7 +286,7 @@ def test_refusals_say_what_was_found():
     with pytest.raises(ValueError, match="f with values that are not finite"):
         solve_darcy(one, one * torch.nan, grid)
     with pytest.raises(
-        ValueError, match=r"method='amg'; expected one of \['multigrid', 'pyamg', 'direct'\]"
+        ValueError, match=r"method='amg'; expected one of \['auto', 'fft', 'multigrid', 'pyamg', 'direct'\]"
     ):
         solve_darcy(one, 1.0, grid, method="amg")
     with pytest.raises(ValueError, match=r"sides \['outflow'\]"):
