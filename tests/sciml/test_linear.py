@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from sciml.linear import NotConverged, conjugate_gradient, implicit_solve
+from sciml.linear import NotConverged, bicgstab, conjugate_gradient, gmres, implicit_solve
 
 
 def spd(batch: int, n: int, seed: int) -> Tensor:
@@ -102,3 +102,69 @@ def test_functional_transforms_agree_with_the_dense_solve():
         torch.testing.assert_close(one, other, rtol=0, atol=1e-11)
     one, other = (torch.func.grad(lambda r, f=f: f(r, b).sum())(root) for f in (solve_with, dense))
     torch.testing.assert_close(one, other, rtol=0, atol=1e-11)
+
+
+def general(batch: int, n: int, seed: int, dtype: torch.dtype) -> Tensor:
+    """Matrices without symmetry, their eigenvalues about 6 from zero, some of negative real part."""
+    generator = torch.Generator().manual_seed(seed)
+    shift = torch.diag(torch.where(torch.arange(n) < n // 4, -6.0, 6.0)).to(dtype)
+    return torch.randn(batch, n, n, generator=generator, dtype=dtype) / n**0.5 + shift
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.complex128])
+@pytest.mark.parametrize("solver", [gmres, bicgstab])
+def test_krylov_methods_without_symmetry(solver, dtype):
+    a = general(3, 20, 0, dtype)
+    b = torch.randn(3, 20, generator=torch.Generator().manual_seed(1), dtype=dtype)
+    b[2] = 0.0
+    found = solver(times(a), b, tolerance=1e-12)
+    # The smallest singular value is about 4.
+    torch.testing.assert_close(found.x, torch.linalg.solve(a, b), rtol=0, atol=1e-11)
+    assert found.converged.all() and found.iterations[2] == 0 and found.x[2].abs().max() == 0
+    exact = solver(times(a), b, preconditioner=times(torch.linalg.inv(a)))
+    assert (exact.iterations <= 1).all()
+
+
+def test_gmres_restarts_without_growth_and_ends_in_as_many_steps_as_unknowns():
+    a = general(2, 20, 0, torch.complex128)
+    b = torch.randn(2, 20, generator=torch.Generator().manual_seed(1), dtype=torch.complex128)
+    found = gmres(times(a), b, restart=6, tolerance=1e-12)
+    assert (found.history[1:] <= found.history[:-1] * (1 + 1e-9)).all()
+    assert found.residuals.max() <= 1e-12
+    # A rotation turns everything: no progress before the last of n steps.
+    turn = torch.roll(torch.eye(8, dtype=torch.float64), 1, dims=0).unsqueeze(0)
+    first = torch.eye(8, dtype=torch.float64)[:1]
+    assert gmres(times(turn), first).iterations.tolist() == [8]
+    with pytest.raises(NotConverged, match=r"gmres left 1 of 1 samples .* after 7 iterations"):
+        gmres(times(turn), first, restart=7, max_iterations=7)
+
+
+def test_krylov_refusals():
+    one = torch.ones(1, 3, dtype=torch.float64)
+    singular = torch.diag(torch.tensor([1.0, 1.0, 0.0], dtype=torch.float64)).unsqueeze(0)
+    for solver in (gmres, bicgstab):
+        with pytest.raises(NotConverged, match="1 of 1 samples"):
+            solver(times(singular), one)
+        with pytest.raises(ValueError, match="not finite"):
+            solver(times(singular), one * torch.nan)
+        with pytest.raises(ValueError, match="must be positive"):
+            solver(times(singular), one, tolerance=0.0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.complex128])
+def test_gradients_without_symmetry(dtype):
+    a = general(2, 4, 0, dtype).requires_grad_()
+    b = torch.randn(2, 4, generator=torch.Generator().manual_seed(1), dtype=dtype).requires_grad_()
+
+    def solve(a: Tensor, b: Tensor) -> Tensor:
+        def forward(r: Tensor) -> Tensor:
+            return gmres(times(a.detach()), r, tolerance=1e-14, strict=False).x
+
+        def adjoint(r: Tensor) -> Tensor:
+            return gmres(times(a.detach().mH), r, tolerance=1e-14, strict=False).x
+
+        return implicit_solve(lambda x, m: times(m)(x), b, forward, (a,), adjoint=adjoint)
+
+    assert torch.autograd.gradcheck(solve, (a, b))
+    assert torch.autograd.gradgradcheck(solve, (a, b))
+    torch.testing.assert_close(solve(a, b), torch.linalg.solve(a, b), rtol=0, atol=1e-12)
