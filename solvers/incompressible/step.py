@@ -1,0 +1,708 @@
+"""Steps of incompressible flow between walls, on a staggered grid."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from sciml.domains import Conditions, Grid, side_name
+from sciml.pdes import Boussinesq, NavierStokes
+from sciml.pdes.forcings import shear_of
+from sciml.pdes.parameters import fit
+from sciml.solvers.incompressible.obstacles import Bodies, Obstacle
+from sciml.solvers.incompressible.poisson import Dense, FastPoisson, second_difference
+from sciml.solvers.incompressible.sides import Held, Sides, face_coordinates
+from sciml.solvers.incompressible.staggered import Staggered
+from sciml.solvers.time import SSPRK3
+
+ViscosityName = Literal["auto", "explicit", "implicit"]
+ScalarFlux = Literal["central", "limited"]
+
+# Limits of stability of SSPRK3 on the imaginary and on the negative axis, by its own polynomial.
+_ALONG, _REAL = SSPRK3.stability_limit(1j), SSPRK3.stability_limit(-1)
+# How much farther implicit viscosity has to reach before its extra solves pay.
+_STIFF = 4.0
+# Sum over axes of speed * h/dx up to which limited fluxes keep a scalar within its bounds.
+_BOUNDED = 0.5
+# Cells of a boundary layer, and cell Reynolds number without walls, beyond which a warning says so.
+_LAYER, _CELL_REYNOLDS = 2.0, 100.0
+# Three stages: weights of the new and the old explicit rate, and half of the step of the implicit one.
+# Le and Moin, J. Comput. Phys. 92 (1991) 369-379, equation 4.
+_NEW = (8 / 15, 5 / 12, 3 / 4)
+_OLD = (0.0, -17 / 60, -5 / 12)
+_HALF = (4 / 15, 1 / 15, 1 / 6)
+
+
+class Incompressible:
+    """Incompressible flow between the sides of a box and around bodies, see `incompressible`.
+
+    Attributes:
+        dt, domain, channels: as every Step.
+        pde: the equation.
+        method: the scheme in words.
+        substeps: inner steps of one call, or None where the state decides.
+        implicit: whether viscosity is.
+        bodies: the obstacles, or None.
+    """
+
+    def __init__(
+        self,
+        pde: NavierStokes | Boussinesq,
+        grid: Grid,
+        dt: float,
+        sides: Sides,
+        obstacles: Sequence[Obstacle],
+        viscosity: ViscosityName,
+        substeps: int | None,
+        cfl: float,
+        max_substeps: int,
+        scalar_flux: ScalarFlux,
+    ) -> None:
+        self.pde, self.dt, self.domain = pde, dt, grid
+        self.grid, self._d = grid, grid.dimension
+        self.channels = pde.channels(grid.dimension)
+        self.substeps, self.cfl, self.max_substeps = substeps, cfl, max_substeps
+        self._sides, self._faces = sides, Staggered(sides)
+        self.poisson = FastPoisson(grid.shape, grid.spacing, sides.ends)
+        self.bodies = Bodies(grid, obstacles, self.poisson) if obstacles else None
+        self._limited = scalar_flux == "limited"
+        self._scalar = isinstance(pde, Boussinesq)
+        self._force = self._force_on_faces()
+        self._warned = False
+        blocked = self.bodies is not None or sides.exit is not None or sides.has_outflow
+        self._inverse_spacing = torch.tensor([1.0 / h for h in grid.spacing], dtype=torch.float64)
+        self._steady = self._viscous_rate()
+        stiff = self._steady / _REAL
+        carried = sides.speed * sum(1.0 / h for h in grid.spacing) / _ALONG
+        pays = stiff * dt > _STIFF * cfl * max(1.0, carried * dt / cfl)
+        if viscosity == "implicit" and blocked:
+            raise ValueError(
+                "incompressible got viscosity='implicit' with obstacles or an outflow, where it has no fast solves; "
+                "use 'explicit' or 'auto'."
+            )
+        self.implicit = viscosity == "implicit" or (viscosity == "auto" and pays and not blocked)
+        self._modes = self._viscous_modes() if self.implicit else {}
+        where = "" if self.bodies is None else f", {len(self.bodies.masks)} obstacle(s) of cells"
+        stepping = (
+            "three-stage Runge-Kutta with Crank-Nicolson viscosity"
+            if self.implicit
+            else "SSPRK3 with a projection in each stage"
+        )
+        self.method = (
+            f"staggered grid, energy-conserving central fluxes, {stepping}, direct Poisson solves{where}"
+        )
+
+    def __call__(self, u: Tensor, /) -> Tensor:
+        u = self._faces.hold(self._checked(u))
+        if self.bodies is not None:
+            u = self._stopped(u)
+        exit = self._faces.exit_of(u)
+        if not self._warned:
+            self._warn(u)
+        remaining, taken, pressure = self.dt, 0, None
+        while remaining > 0:
+            u, left = self._plan(u, exit, remaining, taken)
+            h = remaining / left
+            if self.implicit:
+                u, pressure = self._crank_nicolson(u, pressure, h)
+            else:
+                u, exit = self._ssprk3(u, exit, h)
+            taken += 1
+            remaining = 0.0 if left == 1 else remaining - h
+        return u
+
+    # What a state is.
+
+    def project(self, u: Tensor) -> Tensor:
+        """The flow nearest to u that the sides and bodies admit, without divergence, (B, C, *cells).
+
+        What flows out through a high outflow side is first taken to be what arrives at the last cells.
+        """
+        u = self._faces.hold(self._checked(u))
+        if self.bodies is not None:
+            u = self._stopped(u)
+        axis, exit = self._sides.exit, None
+        if axis is not None:
+            exit = u[:, axis : axis + 1].narrow(axis + 2, self.grid.shape[axis] - 1, 1)
+        return self._projected(u, exit)[0]
+
+    def divergence(self, u: Tensor) -> Tensor:
+        """Net outflow of each cell over its volume, (B, C, *cells) -> (B, 1, *cells) [1/time]."""
+        return self._faces.divergence(u, self._faces.exit_of(u)).unsqueeze(1)
+
+    def to_cells(self, u: Tensor) -> Tensor:
+        """A state with its velocities at cell centres, second order, (B, C, *cells)."""
+        return self._faces.to_cells(u, self._faces.exit_of(u))
+
+    def from_cells(self, v: Tensor) -> Tensor:
+        """The flow nearest to velocities at cell centres, (B, C, *cells)."""
+        return self.project(self._faces.to_faces(self._checked(v)))
+
+    def pressure(self, u: Tensor) -> Tensor:
+        """Pressure over density that keeps the flow free of divergence at this instant, (B, 1, *cells).
+
+        Zero on average, or on the outflow. Inside bodies it has no meaning. [length^2/time^2]
+        """
+        u = self._faces.hold(self._checked(u))
+        exit = self._faces.exit_of(u)
+        rate, exit_rate = self._rate(u, exit)
+        return self._solve(self._faces_divergence(rate, exit_rate)).unsqueeze(1)
+
+    def rate(self, u: Tensor) -> Tensor:
+        """du/dt of the semi-discrete flow, without divergence, (B, C, *cells) -> the same."""
+        u = self._faces.hold(self._checked(u))
+        exit = self._faces.exit_of(u)
+        rate, exit_rate = self._rate(u, exit)
+        q = self._solve(self._faces_divergence(rate, exit_rate))
+        return self._faces.subtract_gradient(rate, exit_rate, q, self._open(u))[0]
+
+    def energy(self, u: Tensor) -> Tensor:
+        """Kinetic energy |u|^2/2 of the faces in the box, (B,) [length^(D+2)/time^2]."""
+        cell = math.prod(self.grid.spacing)
+        return 0.5 * cell * u[:, : self._d].square().flatten(1).sum(dim=1)
+
+    def forces(self, u: Tensor) -> Tensor:
+        """Force of the flow on each body over density, (B, bodies, D) [length^(D+1)/time^2].
+
+        The momentum that its cells take up: on its closed faces what flow, friction and pressure would have done
+        there, and the extra pull on faces half a cell away.
+
+        Raises:
+            ValueError: there are no obstacles.
+        """
+        if self.bodies is None:
+            raise ValueError(
+                "forces got a flow without obstacles; give incompressible(..., obstacles=[...])."
+            )
+        u = self._stopped(self._faces.hold(self._checked(u)))
+        exit = self._faces.exit_of(u)
+        q = self._solve(self._faces_divergence(*self._rate(u, exit)))
+        free, free_exit = self._rate(u, exit, through_bodies=True)
+        # The pressure inside is arbitrary: its gradients over a whole body add up to what is outside.
+        free, _ = self._faces.subtract_gradient(free, free_exit, q)
+        nu = fit(self.pde.viscosity, u)
+        cell, found = math.prod(self.grid.spacing), []
+        for body in range(len(self.bodies.masks)):
+            mask = self.bodies.label(body).to(u)
+            pull = nu * self.bodies.near(body).to(u) * u[:, : self._d]
+            found.append((free[:, : self._d] * mask + pull).flatten(2).sum(dim=2) * cell)
+        return torch.stack(found, dim=1)
+
+    # One substep.
+
+    def _ssprk3(self, u: Tensor, exit: Tensor | None, h: float) -> tuple[Tensor, Tensor | None]:
+        """Shu and Osher (1988), each stage free of divergence: third order for the flow itself."""
+        a, a_exit = self._euler(u, exit, h)
+        b, b_exit = self._euler(a, a_exit, h, 0.25, (u, exit))
+        return self._euler(b, b_exit, h, 2 / 3, (u, exit))
+
+    def _euler(
+        self,
+        u: Tensor,
+        exit: Tensor | None,
+        h: float,
+        weight: float = 1.0,
+        start: tuple[Tensor, Tensor | None] | None = None,
+    ) -> tuple[Tensor, Tensor | None]:
+        """(1 - weight) start + weight (u + h rate(u)), without divergence."""
+        rate, exit_rate = self._rate(u, exit)
+        new = rate.mul_(h).add_(u)
+        new_exit = None if exit is None or exit_rate is None else exit + h * exit_rate
+        if start is not None:
+            new = start[0].lerp(new, weight)
+            if new_exit is not None and start[1] is not None:
+                new_exit = start[1].lerp(new_exit, weight)
+        return self._projected(new, new_exit)
+
+    def _projected(self, u: Tensor, exit: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        q = self._solve(self._faces.divergence(u, exit))
+        return self._faces.subtract_gradient(u, exit, q, self._open(u))
+
+    def _solve(self, f: Tensor) -> Tensor:
+        return self.poisson(f) if self.bodies is None else self.bodies.solve(f)
+
+    def _open(self, u: Tensor) -> Tensor | None:
+        return None if self.bodies is None else self.bodies.open(u)
+
+    def _stopped(self, u: Tensor) -> Tensor:
+        """The state with zero velocity on the faces of bodies."""
+        if self.bodies is None:
+            return u
+        u = u.clone()
+        u[:, : self._d] *= self.bodies.open(u)
+        return u
+
+    def _faces_divergence(self, rate: Tensor, exit: Tensor | None) -> Tensor:
+        """Divergence of rates of faces, which vanish on held sides."""
+        total = torch.zeros_like(rate[:, 0])
+        for d, h in enumerate(self.grid.spacing):
+            face, n = rate[:, d], self.grid.shape[d]
+            if self.grid.periodic[d]:
+                after = face.roll(-1, d + 1)
+            else:
+                last = torch.zeros_like(face.narrow(d + 1, 0, 1))
+                if d == self._sides.exit and exit is not None:
+                    last = exit.squeeze(1)
+                after = torch.cat((face.narrow(d + 1, 1, n - 1), last), dim=d + 1)
+            total = total + (after - face) / h
+        return total
+
+    def _rate(
+        self, u: Tensor, exit: Tensor | None, through_bodies: bool = False
+    ) -> tuple[Tensor, Tensor | None]:
+        """Advection, friction and forces on faces, without pressure, and the rate on the outflow's faces."""
+        wide = self._faces.pad(u, exit)
+        rate = self._explicit(u, wide)
+        if not self.implicit:
+            rate = self._diffuse(rate, u, wide)
+        exit_rate = None if exit is None else self._exit_rate(wide, exit)
+        if self.bodies is not None and not through_bodies:
+            nu = fit(self.pde.viscosity, u)
+            rate[:, : self._d] -= nu * self.bodies.pull(u) * u[:, : self._d]
+            rate[:, : self._d] *= self.bodies.open(u)
+        return self._faces.release(rate), exit_rate
+
+    def _inner(self, x: Tensor, *keep: int) -> Tensor:
+        """Without the ghosts, except along the axes to keep."""
+        for axis, n in enumerate(self.grid.shape):
+            if axis not in keep:
+                x = x.narrow(axis + 2, 1, n)
+        return x
+
+    def _explicit(self, u: Tensor, wide: Tensor) -> Tensor:
+        """Minus the divergence of momentum fluxes, and body forces, (B, C, *cells).
+
+        Fluxes are products of two means, which keep the energy wherever the mean divergence of two cells is zero.
+        Harlow and Welch, Phys. Fluids 8 (1965) 2182; Morinishi et al., J. Comput. Phys. 143 (1998) 90-124, (43).
+        """
+        d, spacing, shape = self._d, self.grid.spacing, self.grid.shape
+        rate = torch.zeros_like(u)
+        sums: dict[int, Tensor] = {}  # twice the means of neighbours along an axis, N + 1 of them
+        for e in range(d):
+            n = shape[e]
+            sums[e] = wide.narrow(e + 2, 1, n + 1) + wide.narrow(e + 2, 0, n + 1)
+        for e in range(d):
+            own = self._inner(sums[e][:, e : e + 1], e)
+            rate[:, e : e + 1].sub_((own * own).diff(dim=e + 2), alpha=0.25 / spacing[e])
+            for c in range(e + 1, d):
+                # On the edges that low faces of the two axes share: (N_e + 1) x (N_c + 1).
+                along_c = self._inner(sums[c][:, e : e + 1], e, c).narrow(e + 2, 1, shape[e] + 1)
+                along_e = self._inner(sums[e][:, c : c + 1], e, c).narrow(c + 2, 1, shape[c] + 1)
+                flux = along_c * along_e
+                rate[:, c : c + 1].sub_(
+                    flux.narrow(c + 2, 0, shape[c]).diff(dim=e + 2), alpha=0.25 / spacing[e]
+                )
+                rate[:, e : e + 1].sub_(
+                    flux.narrow(e + 2, 0, shape[e]).diff(dim=c + 2), alpha=0.25 / spacing[c]
+                )
+        if self._scalar:
+            self._carry(rate, u, wide, sums)
+        drag = fit(self.pde.drag, u) if isinstance(self.pde, NavierStokes) else 0.0
+        if isinstance(drag, Tensor) or drag != 0.0:
+            rate[:, :d] -= drag * u[:, :d]
+        if self._force is not None:
+            rate[:, :d] += self._force.to(u)
+        return rate
+
+    def _carry(self, rate: Tensor, u: Tensor, wide: Tensor, sums: dict[int, Tensor]) -> None:
+        """Transport of the scalar, its buoyancy, and what the background gives it, in place."""
+        assert isinstance(self.pde, Boussinesq)
+        d, s = self._d, self._d
+        for e in range(d):
+            n = self.grid.shape[e]
+            speed = self._inner(wide[:, e : e + 1], e).narrow(e + 2, 1, n + 1)
+            if self._limited:
+                flux = self._limited_flux(self._inner(wide[:, s:], e), speed, e)
+            else:
+                flux = 0.5 * speed * self._inner(sums[e][:, s:], e)
+            rate[:, s:].sub_(flux.diff(dim=e + 2), alpha=1.0 / self.grid.spacing[e])
+        up, n = d - 1, self.grid.shape[d - 1]
+        lift = self._inner(sums[up][:, s:], up).narrow(up + 2, 0, n)
+        rate[:, up : up + 1] += (0.5 * fit(self.pde.buoyancy, u)) * lift
+        gradient = fit(self.pde.gradient, u)
+        if isinstance(gradient, Tensor) or gradient != 0.0:
+            rise = self._inner(sums[up][:, up : up + 1], up).narrow(up + 2, 1, n)
+            rate[:, s:] -= (0.5 * gradient) * rise
+
+    def _limited_flux(self, wide: Tensor, speed: Tensor, axis: int) -> Tensor:
+        """Upwind values with monotonised slopes: no new extremes. Van Leer, J. Comput. Phys. 23 (1977) 276-299."""
+        dim, n = axis + 2, self.grid.shape[axis]
+        step = wide.diff(dim=dim)
+        before, after = step.narrow(dim, 0, n), step.narrow(dim, 1, n)
+        size = torch.minimum(2 * torch.minimum(before.abs(), after.abs()), 0.5 * (before + after).abs())
+        slope = torch.where(before * after > 0, size * torch.sign(before), 0.0)
+        if self.grid.periodic[axis]:
+            slope = torch.cat((slope.narrow(dim, n - 1, 1), slope, slope.narrow(dim, 0, 1)), dim=dim)
+        else:
+            none = torch.zeros_like(slope.narrow(dim, 0, 1))
+            slope = torch.cat((none, slope, none), dim=dim)
+        low = (wide + 0.5 * slope).narrow(dim, 0, n + 1)
+        high = (wide - 0.5 * slope).narrow(dim, 1, n + 1)
+        return speed.clamp(min=0) * low + speed.clamp(max=0) * high
+
+    def _coefficients(self, u: Tensor) -> float | Tensor:
+        """Viscosity of the velocity and diffusivity of the scalar, ready to multiply a state."""
+        nu = fit(self.pde.viscosity, u)
+        if not isinstance(self.pde, Boussinesq):
+            return nu
+        kappa = fit(self.pde.diffusivity, u)
+        ones = u.new_ones(1, self._d, *[1] * self._d)
+        nu, kappa = nu * ones, kappa * ones[:, :1]
+        batch = max(nu.shape[0], kappa.shape[0])
+        return torch.cat((nu.expand(batch, *nu.shape[1:]), kappa.expand(batch, *kappa.shape[1:])), dim=1)
+
+    def _laplacian(self, u: Tensor, wide: Tensor) -> Tensor:
+        total: Tensor | None = None
+        for e, h in enumerate(self.grid.spacing):
+            n, near = self.grid.shape[e], self._inner(wide, e)
+            pair = near.narrow(e + 2, 0, n) + near.narrow(e + 2, 2, n)
+            total = pair * (1.0 / h**2) if total is None else total.add_(pair, alpha=1.0 / h**2)
+        assert total is not None
+        return total.sub_(u, alpha=2.0 * sum(1.0 / h**2 for h in self.grid.spacing))
+
+    def _diffuse(self, rate: Tensor, u: Tensor, wide: Tensor) -> Tensor:
+        nu = self._coefficients(u)
+        if not isinstance(nu, Tensor) and nu == 0.0:
+            return rate
+        gain = self._laplacian(u, wide)
+        if self._scalar and self.bodies is not None:
+            gain = torch.cat((gain[:, : self._d], self._insulated(wide)), dim=1)
+        return rate.add_(gain, alpha=nu) if not isinstance(nu, Tensor) else rate.add_(nu * gain)
+
+    def _insulated(self, wide: Tensor) -> Tensor:
+        """Laplacian of the scalar without fluxes into bodies."""
+        assert self.bodies is not None
+        total: Tensor | None = None
+        for e, h in enumerate(self.grid.spacing):
+            flux = self._inner(wide[:, self._d :], e).diff(dim=e + 2)
+            open_, n = self.bodies.open(wide)[e], self.grid.shape[e]
+            # The face after the last cell is on the side of the box, or the first one again.
+            last = (
+                open_.narrow(e, 0, 1) if self.grid.periodic[e] else torch.ones_like(open_.narrow(e, 0, 1))
+            )
+            first = open_ if self.grid.periodic[e] else torch.cat((last, open_.narrow(e, 1, n - 1)), dim=e)
+            part = (flux * torch.cat((first, last), dim=e)).diff(dim=e + 2) / h**2
+            total = part if total is None else total + part
+        assert total is not None
+        return total
+
+    def _exit_rate(self, wide: Tensor, exit: Tensor) -> Tensor:
+        """Rate on the faces of the high outflow side, beyond which nothing changes along its axis."""
+        axis = self._sides.exit
+        assert axis is not None
+        n, dim, h = self.grid.shape[axis], axis + 2, self.grid.spacing[axis]
+        own = wide[:, axis : axis + 1]
+        here, last = own.narrow(dim, n + 1, 1), own.narrow(dim, n, 1)
+        middle = self._inner(here, axis)
+        mean = 0.5 * (middle + self._inner(last, axis))
+        rate = -(middle.square() - mean.square()) / h
+        gain = (self._inner(last, axis) - middle) / h**2
+        for e, width in enumerate(self.grid.spacing):
+            if e == axis:
+                continue
+            m = self.grid.shape[e]
+            line = self._inner(here, axis, e)
+            gain = gain + line.diff(n=2, dim=e + 2) / width**2
+            speed = self._inner(wide[:, e : e + 1], axis, e).narrow(e + 2, 1, m + 1).narrow(dim, n, 2)
+            speed = 0.5 * speed.sum(dim=dim, keepdim=True)
+            along = 0.5 * (line.narrow(e + 2, 0, m + 1) + line.narrow(e + 2, 1, m + 1))
+            rate = rate - (speed * along).diff(dim=e + 2) / width
+        rate = rate + fit(self.pde.viscosity, exit) * gain
+        if isinstance(self.pde, NavierStokes):
+            rate = rate - fit(self.pde.drag, exit) * exit
+        if self._force is not None:
+            force = self._force.to(exit)[:, axis : axis + 1]
+            rate = rate + (force.narrow(dim, n - 1, 1) if force.shape[dim] > 1 else force)
+        return rate
+
+    # Implicit viscosity.
+
+    def _crank_nicolson(self, u: Tensor, pressure: Tensor | None, h: float) -> tuple[Tensor, Tensor]:
+        """Three explicit stages with Crank-Nicolson viscosity and a pressure that is corrected: second order.
+
+        Le and Moin (1991); the correction of the pressure by the viscous part after Kim and Moin (1985).
+        """
+        nu = self._coefficients(u)
+        if pressure is None:
+            # Of this instant: with yesterday's, the first step would be of first order.
+            wide = self._faces.pad(u, None)
+            rate = self._faces.release(self._diffuse(self._explicit(u, wide), u, wide))
+            pressure = self._solve(self._faces_divergence(rate, None))
+        old: Tensor | None = None
+        for new_weight, old_weight, half in zip(_NEW, _OLD, _HALF, strict=True):
+            wide, step = self._faces.pad(u, None), 2 * half * h
+            rate = self._explicit(u, wide)
+            push = (new_weight * h) * rate
+            if old is not None:
+                push = push + (old_weight * h) * old
+            push = push + step * (nu * self._laplacian(u, wide))
+            push = self._faces.subtract_gradient(push, None, step * pressure)[0]
+            guess = u + self._relaxed(self._faces.release(push), nu, half * h)
+            lack = self._faces.divergence(guess, None)
+            correction = self._solve(lack)
+            u, _ = self._faces.subtract_gradient(guess, None, correction)
+            friction = nu[:, 0] if isinstance(nu, Tensor) and nu.ndim > 1 else nu
+            pressure = pressure + correction / step - 0.5 * friction * lack
+            old = rate
+        return u, pressure
+
+    def _relaxed(self, push: Tensor, nu: float | Tensor, half: float) -> Tensor:
+        """(1 - half nu lap)^-1 of a change that vanishes where the state is held, channel by channel."""
+        out = []
+        for c in range(push.shape[1]):
+            x, axes = push[:, c], self._modes[min(c, self._d)]
+            share = nu[:, min(c, nu.shape[1] - 1)] if isinstance(nu, Tensor) and nu.ndim > 1 else nu
+            total: Tensor | None = None
+            for e, (axis, h) in enumerate(zip(axes, self.grid.spacing, strict=True)):
+                x = axis.forward(x, e + 1)
+                shape = [-1 if i == e else 1 for i in range(self._d)]
+                values = self._faces.cast(axis.eigenvalues, push).reshape(shape) / h**2
+                total = values if total is None else total + values
+            assert total is not None
+            x = x / (1.0 - half * share * total)
+            for e, axis in enumerate(axes):
+                x = axis.backward(x, e + 1)
+            out.append(x)
+        return torch.stack(out, dim=1)
+
+    def _viscous_modes(self) -> dict[int, list[Dense]]:
+        """Per channel (the scalar as D) and axis the modes of its second difference between these sides."""
+        modes: dict[int, list[Dense]] = {}
+        for c in range(self._d + int(self._scalar)):
+            axes = []
+            for e, n in enumerate(self.grid.shape):
+                if self.grid.periodic[e]:
+                    axes.append(Dense(second_difference(n, 0.0, 0.0, periodic=True)))
+                elif e == c:
+                    # Both faces on the sides are held; the low one stands in the state and stays.
+                    matrix = torch.zeros(n, n, dtype=torch.float64)
+                    matrix[1:, 1:] = second_difference(n - 1, 0.0, 0.0)
+                    axes.append(Dense(matrix))
+                else:
+                    low, high = (float(self._sides.ghosts[e, end].scale[c]) for end in (0, 1))
+                    axes.append(Dense(second_difference(n, low, high)))
+            modes[c] = axes
+        return modes
+
+    # How far a substep may go.
+
+    def _viscous_rate(self) -> float:
+        """Largest rate of the diffusive terms [1/time]."""
+        nu = self._largest(self.pde.viscosity)
+        pull = 0.0 if self.bodies is None else self.bodies.strongest_pull
+        plain = 4.0 * sum(1.0 / h**2 for h in self.grid.spacing)
+        kappa = self._largest(self.pde.diffusivity) if isinstance(self.pde, Boussinesq) else 0.0
+        return max(nu * (plain + pull), kappa * plain)
+
+    @staticmethod
+    def _largest(value: float | Tensor) -> float:
+        return float(torch.as_tensor(value).detach().abs().max())
+
+    def courant(self, u: Tensor) -> Tensor:
+        """Inverse of the largest stable substep of each sample, (B,) [1/time]."""
+        return self._courant(u, self._faces.exit_of(u))
+
+    def _courant(self, u: Tensor, exit: Tensor | None) -> Tensor:
+        with torch.no_grad():
+            speeds = u[:, : self._d].abs().flatten(2).amax(dim=2)
+            if exit is not None and self._sides.exit is not None:
+                a = self._sides.exit
+                out = exit.abs().flatten(1).amax(dim=1)
+                speeds = torch.stack(
+                    [torch.maximum(speeds[:, e], out) if e == a else speeds[:, e] for e in range(self._d)],
+                    1,
+                )
+            carried = speeds @ self._faces.cast(self._inverse_spacing, speeds)
+            along = _BOUNDED if self._limited else _ALONG
+            rest = 0.0 if self.implicit else self._steady / _REAL
+            if isinstance(self.pde, Boussinesq):
+                waves = self._largest(self.pde.buoyancy) * self._largest(self.pde.gradient)
+                rest += math.sqrt(waves) / _ALONG
+            return carried / along + rest
+
+    def _plan(self, u: Tensor, exit: Tensor | None, remaining: float, taken: int) -> tuple[Tensor, int]:
+        """The state, and into how many equal substeps the remaining time is cut, by its fastest sample."""
+        if self.substeps is not None and taken > 0:
+            return u, self.substeps - taken
+        rates = self._courant(u, exit)
+        if self.substeps is not None:
+            rates = rates[torch.isfinite(rates)]
+            number = float(rates.max()) * self.dt / self.substeps if len(rates) else 0.0
+            if number > 1.0:
+                raise ValueError(
+                    f"incompressible with substeps={self.substeps} got a state whose substep is {number:.3g} times the "
+                    f"limit of stability; use at least {math.ceil(number * self.substeps / self.cfl)} substeps, a "
+                    "smaller dt, or substeps=None, which chooses by itself."
+                )
+            return u, self.substeps
+        counts = rates * (remaining / self.cfl)
+        most = float(counts.max())
+        if not math.isfinite(most) or most > self.max_substeps - taken:
+            finite = torch.isfinite(counts)
+            lost = finite & (counts > self.max_substeps - taken)
+            u = torch.where(lost.reshape(-1, *[1] * (u.ndim - 1)), torch.nan, u)
+            kept = counts[finite & ~lost]
+            most = float(kept.max()) if len(kept) else 0.0
+        # A hair off, so that rounding in an exact fraction does not cost one more substep.
+        return u, max(1, math.ceil(most * (1 - 1e-9)))
+
+    # At the door.
+
+    def _checked(self, u: Tensor) -> Tensor:
+        expected = (len(self.channels), *self.grid.shape)
+        if tuple(u.shape[1:]) != expected:
+            raise ValueError(
+                f"The solver got a state of shape {tuple(u.shape)}; expected (B, *{expected}) with channels "
+                f"{self.channels}."
+            )
+        return u
+
+    def _force_on_faces(self) -> Tensor | None:
+        """The body force where the velocities live, (1 or B, D, *cells)."""
+        forcing = self.pde.forcing if isinstance(self.pde, NavierStokes) else None
+        if forcing is None:
+            return None
+        if isinstance(forcing, Tensor):
+            wanted = (self._d, *self.grid.shape)
+            if forcing.ndim != self._d + 2 or any(
+                have not in (1, want) for have, want in zip(forcing.shape[1:], wanted, strict=True)
+            ):
+                raise ValueError(
+                    f"incompressible got a forcing field of shape {tuple(forcing.shape)}; expected (1 or B, *{wanted}), "
+                    "on the low faces of the cells."
+                )
+            return forcing
+        shear = shear_of(forcing)
+        assert shear is not None  # a pair or a formula
+        parts = [
+            shear.velocity(face_coordinates(self.grid, d).unsqueeze(0))[:, d : d + 1]
+            for d in range(self._d)
+        ]
+        return torch.cat(parts, dim=1)
+
+    def _warn(self, u: Tensor) -> None:
+        """Say once when cells are too coarse for the flow."""
+        self._warned = True
+        with torch.no_grad():
+            finite = u[:, : self._d][torch.isfinite(u[:, : self._d])]
+            speed = max(self._sides.speed, float(finite.abs().max()) if len(finite) else 0.0)
+        nu = float(torch.as_tensor(self.pde.viscosity).detach().min())
+        if nu == 0.0 or speed == 0.0:
+            return
+        h = max(self.grid.spacing)
+        number = speed * h / nu
+        if self._sides.no_slip or self.bodies is not None:
+            layer = math.sqrt(nu * max(self.grid.lengths) / speed) / h
+            if layer < _LAYER:
+                where = [side_name(*side) for side in self._sides.no_slip] or ["the obstacles"]
+                warnings.warn(
+                    f"incompressible: the boundary layer at {', '.join(where)} is about {layer:.2g} cells thick "
+                    f"(sqrt(nu L/U) at U = {speed:.3g}), under-resolved; the cell Reynolds number is {number:.3g}. "
+                    f"About {math.ceil(_LAYER / layer)} times the cells per axis would resolve it.",
+                    stacklevel=3,
+                )
+        elif number > _CELL_REYNOLDS:
+            warnings.warn(
+                f"incompressible: the cell Reynolds number is {number:.3g} at U = {speed:.3g}, above {_CELL_REYNOLDS:g}; "
+                "the smallest eddies are under-resolved and may leave noise at the grid scale.",
+                stacklevel=3,
+            )
+
+
+def incompressible(
+    pde: NavierStokes | Boussinesq,
+    grid: Grid,
+    dt: float,
+    *,
+    conditions: Conditions | None = None,
+    obstacles: Sequence[Obstacle] = (),
+    slip: Sequence[str] = (),
+    held: Held | None = None,
+    viscosity: ViscosityName = "auto",
+    scalar_flux: ScalarFlux = "central",
+    substeps: int | None = None,
+    cfl: float = 0.7,
+    max_substeps: int = 100_000,
+) -> Incompressible:
+    """A Step of incompressible flow between walls, openings and around obstacles, in 2D and 3D.
+
+    Staggered grid: channel d of a state (B, C, *cells) is the velocity along axis d on the LOW face of each cell
+    (`face_coordinates`), and a scalar sits at the centres. The face beyond the last cell follows from its side: the
+    first one again (periodic), zero (wall), the profile (inflow), or the continuity of the last cell (outflow).
+    Velocities on low walls and inflows are set to theirs, whatever the state holds. `.to_cells` and `.from_cells`
+    go to velocities at centres and back.
+
+    Second order in space; div u = 0 to rounding; momentum is conserved up to the sides, and energy without viscosity
+    up to the third-order error in time. A state with divergence loses it within the Step; `.project` gives the
+    nearest flow. Differentiable in the state and in parameters that are tensors. Blow-up gives non-finite values in
+    its own sample and raises nothing.
+
+    Args:
+        pde: `NavierStokes`, or `Boussinesq` with a scalar that rises along the last axis. Forcing fields lie on the
+            faces.
+        grid: cells (`centering="cell"`) with sides "periodic", "wall" (no slip, insulating), "inflow" (give its
+            state), "outflow" (zero pressure, nothing changes across it).
+        dt: time of one Step [time].
+        conditions: `Inflow` and `MovingWall` by side. An inflow's normal velocity lies at the centres of the side's
+            faces, its tangential ones on the low faces of their axes.
+        obstacles: bodies as boolean masks (*cells) or functions of positions that are negative inside, such as
+            `cylinder`; no slip, insulating, in the shape of their cells (first order in the size).
+        slip: walls without friction, such as ("y-",).
+        held: values of the scalar at walls, by side, a number or one per cell of the side.
+        viscosity: "implicit" takes Crank-Nicolson steps by direct solves, second order in time, which need no
+            obstacles and no outflow; "auto" does so where explicit steps would need over four times as many.
+        scalar_flux: "central" keeps the square of the scalar without diffusion; "limited" keeps its bounds.
+        substeps: equal substeps of each Step; None plans the remaining time anew before each from the fastest
+            sample of the batch, so that results depend on the batch slightly.
+        cfl: fraction of the limit of stability that a substep takes, at most 1.
+        max_substeps: samples that need more in one Step are taken as blown up and become NaN.
+
+    Raises:
+        ValueError: an argument is out of range, the domain is no grid of cells in 2D or 3D, a condition does not fit,
+            an obstacle touches an opening, or inflows do not balance; on a call, with fixed `substeps`, that they are
+            beyond the limit of stability.
+
+    Warns once, with the numbers, where a boundary layer has less than two cells, or without walls where the cell
+    Reynolds number is above 100.
+    """
+    if not isinstance(pde, (NavierStokes, Boussinesq)):
+        raise ValueError(f"incompressible got {type(pde).__name__}; it solves NavierStokes and Boussinesq.")
+    if not isinstance(grid, Grid):
+        raise ValueError(f"incompressible got a {type(grid).__name__}; it needs a Grid of cells.")
+    if grid.centering != "cell":
+        raise ValueError("incompressible got a grid of nodes; make it with Grid(..., centering='cell').")
+    if grid.dimension not in pde.dimensions:
+        raise ValueError(f"incompressible got a grid of {grid.dimension} axes; expected 2 or 3.")
+    if not (math.isfinite(dt) and dt > 0):
+        raise ValueError(f"incompressible got dt={dt}; expected a positive time.")
+    if not 0 < cfl <= 1:
+        raise ValueError(f"incompressible got cfl={cfl}; expected above 0 and at most 1, such as 0.7.")
+    for name, value in (("substeps", substeps), ("max_substeps", max_substeps)):
+        if value is not None and value < 1:
+            raise ValueError(f"incompressible got {name}={value}; expected at least 1.")
+    for name, choice, known in (
+        ("viscosity", viscosity, get_args(ViscosityName)),
+        ("scalar_flux", scalar_flux, get_args(ScalarFlux)),
+    ):
+        if choice not in known:
+            raise ValueError(f"incompressible got {name}={choice!r}; expected one of {list(known)}.")
+    channels = len(pde.channels(grid.dimension))
+    sides = Sides(grid, channels, conditions, slip, held)
+    return Incompressible(
+        pde, grid, dt, sides, obstacles, viscosity, substeps, cfl, max_substeps, scalar_flux
+    )
+
+
+def staggered(function: Callable[[Tensor], Tensor], grid: Grid) -> Tensor:
+    """A velocity given at positions (D, *cells) -> (D or more, *cells), taken on low faces, (1, C, *cells).
+
+    Components beyond the D velocities are taken at the centres.
+    """
+    parts = [function(face_coordinates(grid, d))[d] for d in range(grid.dimension)]
+    rest = function(grid.coordinates())[grid.dimension :]
+    return torch.cat((torch.stack(parts), rest)).unsqueeze(0)
