@@ -14,7 +14,11 @@ from sciml.domains import Cloud, Domain, Grid, Mesh, Point
 from sciml.errors import UserError
 from sciml.extras import require
 from sciml.odes.base import ODE
+from sciml.pdes.acoustics import Acoustics, AcousticScattering
 from sciml.pdes.base import PDE, ConservationLaw, Elliptic, SemiLinear
+from sciml.pdes.boussinesq import Boussinesq
+from sciml.pdes.maxwell import MaxwellEquations
+from sciml.pdes.navier_stokes import NavierStokes
 from sciml.solvers.spectral import PseudoSpectral, Stepping, pseudo_spectral
 from sciml.solvers.time import EULER, HEUN, RK4, SSPRK3, Tableau, explicit_rk
 from sciml.step import Step
@@ -140,6 +144,9 @@ def build(
 
     - `SemiLinear` on nodes periodic along every axis: Fourier pseudo-spectral, ETDRK of the order.
     - `ConservationLaw` on a grid of cells: finite volumes (MUSCL, HLLC or Rusanov, SSPRK3).
+    - acoustics and Maxwell's equations on a grid of cells: finite volumes and Yee's scheme, see `waves`.
+    - `NavierStokes` and `Boussinesq` on a grid of cells, periodic or between walls: a staggered grid, see
+      `incompressible`, which also takes inflows, moving walls and obstacles.
     - any equation on nodes with bounded sides: finite differences (order 4 where `order` is 4 and the
       axes have the points, else 2), explicit Runge-Kutta; nodes on Dirichlet sides hold their value.
     - `SemiLinear` on nodes with bounded sides and `basis="trigonometric"`: sine and cosine series, ETDRK. Never
@@ -235,6 +242,10 @@ def build(
         )
     if isinstance(domain, Mesh):
         return _finite_elements(pde, domain, dt, substeps)
+    if isinstance(pde, (Acoustics, AcousticScattering, MaxwellEquations)):
+        from sciml.solvers.waves import build_waves
+
+        return build_waves(pde, domain, dt, substeps)
     if isinstance(pde, ConservationLaw):
         if domain.centering != "cell":
             raise UserError(
@@ -252,6 +263,8 @@ def build(
             "were asked for."
         )
         return Solver(step, substeps, step.method, reason)
+    if domain.centering == "cell" and isinstance(pde, (NavierStokes, Boussinesq)):
+        return _staggered(pde, domain, dt, substeps)
     if domain.centering != "node":
         raise UserError(
             f"build got {name} on a grid of cells; it is solved at nodes. Use Grid(..., centering='node')."
@@ -470,6 +483,21 @@ def _is_skew(linear: Callable[[Tensor], Tensor], u: Tensor) -> bool:
     image = linear(u)
     size = float(image.norm() * u.norm())
     return size > 0 and float((u * image).sum()) > -0.5 * size
+
+
+def _staggered(pde: NavierStokes | Boussinesq, grid: Grid, dt: float, substeps: int | None) -> Solver:
+    from sciml.solvers.incompressible import incompressible
+
+    try:
+        step = incompressible(pde, grid, dt, substeps=substeps)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    viscous = "implicit, as explicit steps would have to be far shorter" if step.implicit else "explicit"
+    reason = (
+        f"{type(pde).__name__} on cells: velocities on their faces keep the flow free of divergence to rounding, also "
+        f"between walls; viscosity is {viscous}."
+    )
+    return Solver(step, substeps, step.method, reason)
 
 
 def _finite_elements(pde: PDE, mesh: Mesh, dt: float, substeps: int | None) -> Solver:

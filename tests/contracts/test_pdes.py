@@ -10,7 +10,7 @@ from torch import Tensor
 
 from sciml import Grid
 from sciml.calculus import Autograd, FiniteDifference, Spectral, Symbol
-from sciml.pdes import PDE, PDES, HasExact, NavierStokes, NavierStokesVorticity, SemiLinear
+from sciml.pdes import PDE, PDES, Boussinesq, HasExact, NavierStokes, NavierStokesVorticity, SemiLinear
 
 CASES = [pytest.param(cls(), d, id=f"{cls.__name__}-{d}D") for cls in PDES for d in cls.dimensions]
 SEMILINEAR = [case for case in CASES if isinstance(case.values[0], SemiLinear)]
@@ -19,7 +19,7 @@ AT_POINTS = [
     case
     for case in CASES
     if isinstance(case.values[0], HasExact)
-    and not isinstance(case.values[0], (NavierStokes, NavierStokesVorticity))
+    and not isinstance(case.values[0], (Boussinesq, NavierStokes, NavierStokesVorticity))
 ]
 
 
