@@ -19,6 +19,7 @@ from sciml.pdes.fitzhugh_nagumo import FitzHughNagumo
 from sciml.pdes.forcings import ShearForcing, fno_forcing, kolmogorov_forcing
 from sciml.pdes.gray_scott import GrayScott
 from sciml.pdes.heat import Heat
+from sciml.pdes.helmholtz import Helmholtz
 from sciml.pdes.inviscid_burgers import InviscidBurgers
 from sciml.pdes.korteweg_de_vries import KortewegDeVries
 from sciml.pdes.kuramoto_sivashinsky import KuramotoSivashinsky
@@ -72,7 +73,11 @@ PDES: tuple[type[PDE], ...] = (
     Traffic,
 )
 
+# Stationary equations: no steps, but inputs; solved by `sciml.solvers.elliptic`.
+ELLIPTIC: tuple[type[Elliptic], ...] = (Poisson, Darcy, Helmholtz)
+
 __all__ = [
+    "ELLIPTIC",
     "PDE",
     "PDES",
     "AcousticScattering",
@@ -99,6 +104,7 @@ __all__ = [
     "GrossPitaevskii",
     "HasExact",
     "Heat",
+    "Helmholtz",
     "HyperDiffusion",
     "InviscidBurgers",
     "KortewegDeVries",

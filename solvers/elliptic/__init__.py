@@ -2,11 +2,13 @@
 
 from sciml.solvers.elliptic.darcy import solve_darcy, solve_poisson
 from sciml.solvers.elliptic.diffusion import Diffusion, DiffusionProblem, discretise
+from sciml.solvers.elliptic.helmholtz import AbsorbingLayer, points_per_wavelength, solve_helmholtz
 from sciml.solvers.elliptic.multigrid import Multigrid
 from sciml.solvers.elliptic.separable import Separable, separable
 from sciml.solvers.elliptic.sides import EllipticConditions, Flux, Robin, Value
 
 __all__ = [
+    "AbsorbingLayer",
     "Diffusion",
     "DiffusionProblem",
     "EllipticConditions",
@@ -16,7 +18,9 @@ __all__ = [
     "Separable",
     "Value",
     "discretise",
+    "points_per_wavelength",
     "separable",
     "solve_darcy",
+    "solve_helmholtz",
     "solve_poisson",
 ]

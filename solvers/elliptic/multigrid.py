@@ -58,31 +58,29 @@ def _halve(operator: Diffusion, axis: int) -> tuple[Diffusion, _Halving]:
     """Join points to pairs along one axis: resistances in series along it, in parallel across it."""
     dim, n = axis + 1, operator.shape[axis]
     m, wraps = (n + 1) // 2, operator.periodic[axis]
-    resistance = 1.0 / operator.faces[axis]  # infinite where no flux passes, which comes out right
-    within = resistance.narrow(dim, 1, n - 1)[(slice(None),) * dim + (slice(0, None, 2),)]
+    k = operator.faces[axis]
+    half = 0.5 / k.narrow(dim, 1, n - 1)[(slice(None),) * dim + (slice(0, None, 2),)]
     if n % 2:
         # The last pair has one member, at its middle.
-        within = torch.cat((within, torch.zeros_like(resistance.narrow(dim, 0, 1))), dim=dim)
-    half = 0.5 * within
-    between = resistance[(slice(None),) * dim + (slice(0, n, 2),)]
-    between = torch.cat((between, resistance.narrow(dim, n, 1)), dim=dim)
+        half = torch.cat((half, torch.zeros_like(k.narrow(dim, 0, 1))), dim=dim)
+    outer = torch.cat((k[(slice(None),) * dim + (slice(0, n, 2),)], k.narrow(dim, n, 1)), dim=dim)
     sides = padded(half, dim, wraps)
-    between = between + sides.narrow(dim, 0, m + 1) + sides.narrow(dim, 1, m + 1)
-    faces = []
-    for other, k in enumerate(operator.faces):
-        if other == axis:
-            faces.append(1.0 / between)
-            continue
-        if n % 2:
-            k = torch.cat((k, torch.zeros_like(k.narrow(dim, 0, 1))), dim=dim)
-        faces.append(k.unflatten(dim, (m, 2)).sum(dim=dim + 1))
-    lower, upper = half / between.narrow(dim, 0, m), half / between.narrow(dim, 1, m)
-    lost = operator.reaction
-    if lost is not None:
-        if n % 2:
-            lost = torch.cat((lost, torch.zeros_like(lost.narrow(dim, 0, 1))), dim=dim)
-        lost = lost.unflatten(dim, (m, 2)).sum(dim=dim + 1)
-    return Diffusion(tuple(faces), operator.periodic, lost), _Halving(dim, n, wraps, lower, upper)
+    # Resistances in series, written for conductances, which may be zero.
+    between = outer / (1.0 + outer * (sides.narrow(dim, 0, m + 1) + sides.narrow(dim, 1, m + 1)))
+    faces = [
+        between if other == axis else _pairs(conductance, dim, n)
+        for other, conductance in enumerate(operator.faces)
+    ]
+    lower, upper = half * between.narrow(dim, 0, m), half * between.narrow(dim, 1, m)
+    reaction = None if operator.reaction is None else _pairs(operator.reaction, dim, n)
+    return Diffusion(tuple(faces), operator.periodic, reaction), _Halving(dim, n, wraps, lower, upper)
+
+
+def _pairs(values: Tensor, dim: int, n: int) -> Tensor:
+    """Sums of the members of each pair."""
+    if n % 2:
+        values = torch.cat((values, torch.zeros_like(values.narrow(dim, 0, 1))), dim=dim)
+    return values.unflatten(dim, ((n + 1) // 2, 2)).sum(dim=dim + 1)
 
 
 @dataclass(frozen=True)
@@ -106,12 +104,20 @@ class Multigrid:
         singular: A has the constants as null space; the cycle then works on zero means.
         sweeps: damped Jacobi sweeps before and after each correction, with the weights of the
             Chebyshev polynomial for the upper part of the spectrum.
+        weights: of the sweeps before each correction, instead.
 
     Briggs, Henson and McCormick, A Multigrid Tutorial (2000); Alcouffe, Brandt, Dendy and Painter
     (1981) for transfers that follow the coefficient.
     """
 
-    def __init__(self, operator: Diffusion, *, singular: bool = False, sweeps: int = 3) -> None:
+    def __init__(
+        self,
+        operator: Diffusion,
+        *,
+        singular: bool = False,
+        sweeps: int = 3,
+        weights: tuple[float, ...] | None = None,
+    ) -> None:
         if sweeps < 1:
             raise ValueError(f"Multigrid got sweeps={sweeps}; expected at least 1.")
         self.singular = singular
@@ -127,7 +133,10 @@ class Multigrid:
                     transfers.append(transfer)
                 self._levels.append(
                     _Level(
-                        operator, 1.0 / operator.diagonal, smoothing_weights(sweeps, low), tuple(transfers)
+                        operator,
+                        1.0 / operator.diagonal,
+                        weights or smoothing_weights(sweeps, low),
+                        tuple(transfers),
                     )
                 )
                 operator = level
@@ -202,14 +211,16 @@ def smoothing_weights(degree: int, low: float, high: float = 2.0) -> tuple[float
 def _inverse(operator: Diffusion, singular: bool) -> Tensor:
     """Inverse matrices (B or 1, N, N); on zero means where A is singular."""
     points = math.prod(operator.shape)
-    samples = operator.samples
     like = operator.faces[0]
     identity = torch.eye(points, dtype=like.dtype, device=like.device).reshape(points, *operator.shape)
     columns = [
-        operator.with_parameters([p[min(i, len(p) - 1)].unsqueeze(0) for p in operator.parameters])(identity)
-        for i in range(samples)
+        operator.with_parameters([p[min(i, len(p) - 1)].unsqueeze(0) for p in operator.parameters])(
+            identity
+        )
+        for i in range(operator.samples)
     ]
-    matrices = torch.stack(columns).reshape(samples, points, points)
+    # Rows and columns may be exchanged: the operator is symmetric.
+    matrices = torch.stack(columns).reshape(operator.samples, points, points)
     if singular:
         # Gives the constants an eigenvalue like the others; the result is used on zero means alone.
         matrices = matrices + matrices.diagonal(dim1=1, dim2=2).mean(dim=1).reshape(-1, 1, 1) / points

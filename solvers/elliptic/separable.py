@@ -13,6 +13,9 @@ from sciml.solvers.elliptic.diffusion import Diffusion, DiffusionProblem
 
 # Faces that differ by less than this share are taken as equal: some roundings of the products that make them.
 _EQUAL = 1e-13
+# Largest product of different eigenvectors of a complex line. Waves that leave through a side keep it at rounding;
+# absorbing layers, in which modes live on one side or another, raise it without bound.
+_INDEPENDENT = 1e-8
 
 
 @dataclass(frozen=True)
@@ -126,7 +129,7 @@ class Separable:
     """b (B, *unknowns) -> u with A u = b, directly, for an operator that is a sum over the axes.
 
     That is one whose coefficient is constant along each axis; widths may differ, complex ones too. A plain axis is
-    transformed by fast sines, cosines or exponentials, one with a Robin side or an absorbing layer by products with
+    transformed by fast sines, cosines or exponentials, one with a Robin side by products with
     its eigenvectors. Linear and differentiable in b. Use `separable` to make one.
 
     Swarztrauber, SIAM Review 19 (1977) 490, for the kinds of transforms; Lynch, Rice and Thomas, Numerische
@@ -137,6 +140,10 @@ class Separable:
         shift: what is added to the eigenvalues: the reaction, or less a squared wavenumber, (B or 1,).
         scale: widths of the control volumes along each axis, (n,), None where the transform takes them in.
         singular: the smallest eigenvalue is zero, and its mode left out.
+
+    Attributes:
+        nearest: size of the smallest eigenvalue (B or 1,).
+        complex_valued: whether the operator is.
     """
 
     def __init__(
@@ -159,6 +166,8 @@ class Separable:
             shape[0], shape[axis + 1] = transform.eigenvalues.shape
             total = total + transform.eigenvalues.reshape(shape)
         self._waves = [axis + 1 for axis, t in enumerate(axes) if isinstance(t, _Fourier)]
+        self.complex_valued = total.is_complex()
+        self.nearest = total.abs().flatten(1).amin(dim=1)
         self._inverse = torch.where(total == 0, 0.0, 1.0 / torch.where(total == 0, 1.0, total))
         if singular:
             # The mean has the eigenvalue of smallest size, rounding or zero.
@@ -197,10 +206,11 @@ class Separable:
 def separable(
     problem: DiffusionProblem, shift: Tensor | complex | None = None, largest: int = 1024
 ) -> Separable | None:
-    """The direct solver of a problem, or None where its coefficient varies.
+    """The direct solver of a problem, or None where it has none.
 
     Args:
-        problem: discretised; of its reaction only a constant one is direct.
+        problem: discretised; of its reaction only a constant one is direct, and of complex widths only those whose
+            eigenvectors are well apart.
         shift: (B or 1,) instead of the reaction, whatever that is.
         largest: number of points on an axis that is not plain; its eigenvectors cost the third power of it
             once, and the first for each point of a solve.
@@ -222,7 +232,10 @@ def separable(
             plain = _plain(problem, axis, k)
             if plain is None and k.shape[1] - 1 > largest:
                 return None
-            axes.append(plain or _eigenvectors(k, problem.lines[axis].widths, axis + 1))
+            vectors = plain or _eigenvectors(k, problem.lines[axis].widths, axis + 1)
+            if vectors is None:
+                return None
+            axes.append(vectors)
             scale.append(None if plain is None else problem.lines[axis].widths)
         return Separable(tuple(axes), value, tuple(scale), problem.singular)
 
@@ -298,8 +311,8 @@ def _plain(problem: DiffusionProblem, axis: int, k: Tensor) -> _Fourier | _Waves
     return _Waves(eigenvalues, axis + 1, n, *held, cells)
 
 
-def _eigenvectors(k: Tensor, widths: Tensor, dim: int) -> _Dense:
-    """Of the three-point operator with conductances k (B or 1, n + 1)."""
+def _eigenvectors(k: Tensor, widths: Tensor, dim: int) -> _Dense | None:
+    """Of the three-point operator with conductances k (B or 1, n + 1); None where they are nearly dependent."""
     matrix = torch.diag_embed(k[:, 1:] + k[:, :-1])
     if k.shape[1] > 2:
         matrix = matrix - torch.diag_embed(k[:, 1:-1], 1) - torch.diag_embed(k[:, 1:-1], -1)
@@ -310,6 +323,10 @@ def _eigenvectors(k: Tensor, widths: Tensor, dim: int) -> _Dense:
     values, vectors = torch.linalg.eig(matrix / widths.unsqueeze(1))
     # Complex symmetric: vectors are orthogonal without conjugation.
     vectors = vectors / (vectors.square() * widths.unsqueeze(1)).sum(dim=1, keepdim=True).sqrt()
+    product = vectors.mT @ (widths.unsqueeze(1) * vectors)
+    defect = (product - torch.eye(len(widths), dtype=product.dtype, device=product.device)).abs().max()
+    if not float(defect) <= _INDEPENDENT:
+        return None
     return _Dense(values, vectors, dim)
 
 
