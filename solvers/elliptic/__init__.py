@@ -1,4 +1,4 @@
-"""Stationary problems: diffusion and waves, by fast transforms, multigrid and sparse factors; adjoint gradients."""
+"""Stationary diffusion, transport and waves, by fast transforms, multigrid and sparse factors; adjoint gradients."""
 
 from sciml.solvers.elliptic.darcy import solve_darcy, solve_poisson
 from sciml.solvers.elliptic.diffusion import Diffusion, DiffusionProblem, discretise
@@ -6,6 +6,7 @@ from sciml.solvers.elliptic.helmholtz import AbsorbingLayer, points_per_waveleng
 from sciml.solvers.elliptic.multigrid import Multigrid
 from sciml.solvers.elliptic.separable import Separable, separable
 from sciml.solvers.elliptic.sides import EllipticConditions, Flux, Robin, Value
+from sciml.solvers.elliptic.transport import solve_transport
 
 __all__ = [
     "AbsorbingLayer",
@@ -23,4 +24,5 @@ __all__ = [
     "solve_darcy",
     "solve_helmholtz",
     "solve_poisson",
+    "solve_transport",
 ]

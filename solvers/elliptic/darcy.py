@@ -69,11 +69,14 @@ def solve_darcy(
         raise ValueError(
             f"solve_darcy got method={method!r}; expected one of {list(get_args(EllipticMethod))}."
         )
-    coefficient, source = _input("a", a, grid, axes=True), _input("f", f, grid)[:, 0]
+    coefficient, source = (
+        field_input("solve_darcy", "a", a, grid, axes=True),
+        field_input("solve_darcy", "f", f, grid)[:, 0],
+    )
     lost = (
         None
         if isinstance(reaction, (int, float)) and reaction == 0
-        else _input("reaction", reaction, grid)[:, 0]
+        else field_input("solve_darcy", "reaction", reaction, grid)[:, 0]
     )
     counts = {len(v) for v in (coefficient, source, *([] if lost is None else [lost]))} - {1}
     if len(counts) > 1:
@@ -81,7 +84,7 @@ def solve_darcy(
             f"solve_darcy got {len(coefficient)} coefficients and {len(source)} sources"
             f"{'' if lost is None else f' and {len(lost)} reactions'}; expected as many of each, or one."
         )
-    _positive(coefficient, grid)
+    check_positive("solve_darcy", coefficient, grid)
     if lost is not None and bool((lost < 0).any()):
         raise ValueError(
             f"solve_darcy got a reaction with the smallest value {float(lost.detach().min()):.3g}; expected at least "
@@ -138,7 +141,7 @@ def solve_poisson(
     )
 
 
-def _input(name: str, value: float | Tensor, grid: Grid, axes: bool = False) -> Tensor:
+def field_input(solver: str, name: str, value: float | Tensor, grid: Grid, axes: bool = False) -> Tensor:
     """A number or (B, C, *points) as (B, C, *points) in float64, C = 1 or, with `axes`, D."""
     if not isinstance(value, Tensor) or value.ndim == 0:
         field = torch.as_tensor(value, dtype=torch.float64).expand(1, 1, *grid.shape)
@@ -146,22 +149,23 @@ def _input(name: str, value: float | Tensor, grid: Grid, axes: bool = False) -> 
         (1, grid.dimension) if axes else (1,)
     ):
         raise ValueError(
-            f"solve_darcy got {name} of shape {tuple(value.shape)}; expected (B, 1, *{grid.shape})"
+            f"{solver} got {name} of shape {tuple(value.shape)}; expected (B, 1, *{grid.shape})"
             f"{f' or (B, {grid.dimension}, *{grid.shape})' if axes and grid.dimension > 1 else ''}."
         )
     else:
         field = value.to(torch.float64)
     if not bool(torch.isfinite(field).all()):
-        raise ValueError(f"solve_darcy got {name} with values that are not finite.")
+        raise ValueError(f"{solver} got {name} with values that are not finite.")
     return field
 
 
-def _positive(a: Tensor, grid: Grid) -> None:
+def check_positive(solver: str, a: Tensor, grid: Grid) -> None:
+    """Refuse a coefficient (B, C, *points) that is not positive, and say where."""
     wrong = (a.detach() <= 0).nonzero()
     if len(wrong):
         where = ", ".join(str(tuple(int(i) for i in place[2:])) for place in wrong[:4])
         raise ValueError(
-            f"solve_darcy got a coefficient with the smallest value {float(a.detach().min()):.3g}; "
+            f"{solver} got a coefficient with the smallest value {float(a.detach().min()):.3g}; "
             f"expected positive values everywhere. {len(wrong)} of {a.numel()} are not: sample {int(wrong[0, 0])}, "
             f"{grid.centering}s {where}{', ...' if len(wrong) > 4 else ''}."
         )

@@ -183,13 +183,10 @@ class DiffusionProblem:
             dim, n = axis + 1, self.operator.shape[axis]
             ends = []
             for end, side in enumerate(pair):
-                condition = self.conditions.get((axis, end))
                 if side == "dirichlet":
-                    given = values if condition is None else condition.value
-                    ends.append(k.narrow(dim, n * end, 1) * self._on_side(given, axis, end, b))
+                    ends.append(k.narrow(dim, n * end, 1) * self.on_side(values, axis, end, b))
                 elif side == "neumann":
-                    given = flux if condition is None else condition.value
-                    ends.append(self.areas(axis) * self._on_side(given, axis, end, b))
+                    ends.append(self.areas(axis) * self.on_side(flux, axis, end, b))
                     if (axis, end) in self.shares:
                         ends[-1] = ends[-1] * self.shares[axis, end]
                 else:
@@ -244,14 +241,16 @@ class DiffusionProblem:
         shape[axis] = thickness
         return shape
 
-    def _on_side(self, values: object, axis: int, end: int, like: Tensor) -> Tensor:
-        """Values on one side, broadcastable to (B, *unknowns with 1 along the axis)."""
-        if (axis, end) not in self.conditions and isinstance(values, Tensor) and values.ndim > 0:
+    def on_side(self, values: SideValues, axis: int, end: int, like: Tensor) -> Tensor:
+        """Values on one side, those of its condition first, broadcastable to (B, *unknowns with 1 along the axis)."""
+        condition = self.conditions.get((axis, end))
+        if condition is None and isinstance(values, Tensor) and values.ndim > 0:
             known = field_on_nodes(values, self.grid, like)
             index: list[slice] = list(self.kept)
             index[axis] = slice(-1, None) if end else slice(0, 1)
             return known[(slice(None), *index)]
-        return self.cut(side_field(values, self.grid, axis, end, like), axis)  # type: ignore[arg-type]
+        given = values if condition is None else condition.value
+        return self.cut(side_field(given, self.grid, axis, end, like), axis)
 
     def cut(self, side: Tensor, axis: int) -> Tensor:
         """The values of a side that are beside unknowns."""
