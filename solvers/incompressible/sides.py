@@ -119,16 +119,16 @@ class Sides:
                     self.no_slip.append((axis, end))
                     scale[:d] = -1.0
                 scale[axis] = 0.0
-                if isinstance(condition, MovingWall):
+                if isinstance(condition, MovingWall) or name in held:
+                    shift = self._on_side(torch.zeros(channels, dtype=torch.float64), axis)
+                if isinstance(condition, MovingWall) and shift is not None:
                     velocity = self._on_side(torch.as_tensor(condition.velocity), axis)
                     speed = max(speed, float(velocity.abs().max()))
-                    shift = self._shift(2.0 * velocity)
-                if name in held:
+                    shift[:d] = 2.0 * velocity
+                if name in held and shift is not None:
                     scale[d:] = -1.0
                     wall = torch.as_tensor(held[name], dtype=torch.float64)
-                    value = self._on_side(wall.reshape(1, *wall.shape), axis)
-                    shift = self._shift(None) if shift is None else shift
-                    shift[d:] = 2.0 * value
+                    shift[d:] = 2.0 * self._on_side(wall.reshape(1, *wall.shape), axis)
             elif side == "inflow":
                 assert isinstance(condition, Inflow)  # side_conditions has seen to it
                 value = self._on_side(torch.as_tensor(condition.value), axis)
@@ -155,13 +155,6 @@ class Sides:
                 f"incompressible got values of shape {tuple(values.shape)} on a side of {shape} cells; expected one "
                 "number or one for each cell of the side."
             ) from None
-
-    def _shift(self, velocity: Tensor | None) -> Tensor:
-        """Shifts of all channels from those of the velocity."""
-        if velocity is None:
-            return torch.zeros(self.channels, *[1] * self.grid.dimension, dtype=torch.float64)
-        rest = torch.zeros(self.channels - velocity.shape[0], *velocity.shape[1:], dtype=torch.float64)
-        return torch.cat((velocity, rest))
 
     def _balance(self) -> None:
         """Refuse what enters without leaving; spread rounding over the inflows."""

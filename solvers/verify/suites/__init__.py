@@ -7,9 +7,11 @@ from sciml.solvers.verify.suites import (
     dispersive,
     euler,
     flow,
+    incompressible,
     linear,
     odes,
     reactions,
+    scalar_laws,
     vorticity,
     waves,
 )
@@ -22,8 +24,10 @@ SUITES: Suites = {
     **dispersive.SUITES,
     **vorticity.SUITES,
     **flow.SUITES,
+    **incompressible.SUITES,  # adds walls to what flow measures of NavierStokes
     **reactions.SUITES,
     **euler.SUITES,
+    **scalar_laws.SUITES,
     **odes.SUITES,
 }
 
