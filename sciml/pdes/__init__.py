@@ -30,6 +30,7 @@ from sciml.pdes.navier_stokes_vorticity import NavierStokesVorticity
 from sciml.pdes.poisson import Poisson
 from sciml.pdes.scalar_law import ScalarLaw
 from sciml.pdes.schroedinger import GrossPitaevskii, Schroedinger
+from sciml.pdes.shallow_water import ShallowWater
 from sciml.pdes.swift_hohenberg import SwiftHohenberg
 from sciml.pdes.traffic import Traffic
 from sciml.pdes.wave import Wave
@@ -71,6 +72,7 @@ PDES: tuple[type[PDE], ...] = (
     InviscidBurgers,
     BuckleyLeverett,
     Traffic,
+    ShallowWater,
 )
 
 # Stationary equations: no steps, but inputs; solved by `sciml.solvers.elliptic`.
@@ -87,8 +89,8 @@ __all__ = [
     "AllenCahn",
     "AnisotropicDiffusion",
     "BelousovZhabotinsky",
-    "BuckleyLeverett",
     "Boussinesq",
+    "BuckleyLeverett",
     "Burgers",
     "CahnHilliard",
     "CompressibleEuler",
@@ -120,6 +122,7 @@ __all__ = [
     "ScalarLaw",
     "Schroedinger",
     "SemiLinear",
+    "ShallowWater",
     "ShearForcing",
     "Smoke",
     "SwiftHohenberg",

@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Literal, cast, get_args
+from typing import TYPE_CHECKING, Literal, cast, get_args
 
 import torch
 from torch import Tensor
 
 from sciml.domains import Conditions, Grid, MovingWall, side_conditions, side_name
+from sciml.errors import UserError
 from sciml.pdes.parameters import fit
 from sciml.pdes.shallow_water import ShallowWater
 from sciml.solvers.finite_volume.ghosts import edge_of, with_ghosts
-from sciml.solvers.finite_volume.march import CellStep, Stages, TimeName
+from sciml.solvers.finite_volume.march import CellStep, Stages
 from sciml.solvers.finite_volume.reconstruction import RECONSTRUCTIONS, godunov, muscl, weno5
+
+if TYPE_CHECKING:
+    from sciml.solvers.build import Solver
 
 ReconstructionName = Literal["godunov", "muscl", "weno5"]
 RiemannName = Literal["hllc", "hll", "roe", "rusanov"]
+TimeName = Literal["ssprk2", "ssprk3"]
+# A time, or of each sample its own, (B, 1, ..., 1).
+Duration = float | Tensor
 
 _SIDES = ("periodic", "outflow", "wall", "inflow")
 # A cell gives away at most this part of its water in a stage, so that rounding leaves no less than none.
@@ -97,9 +104,9 @@ class ShallowWaterStep(CellStep):
             u: depth and discharge, cell averages.
             first_order: (B, 1, *cells), cells in which the reconstruction is replaced by the average.
         """
-        return self._rate(u, 0.0, first_order)
+        return self._rate(u, None, first_order)
 
-    def _rate(self, u: Tensor, h: float, first_order: Tensor | None = None) -> Tensor:
+    def _rate(self, u: Tensor, h: Duration, first_order: Tensor | None = None) -> Tensor:
         """`rate`, with fluxes cut so that in a time h no cell gives away more water than it has."""
         depth, velocity = u[:, :1], self.pde.velocity(u, self.dry)
         bed = self.pde.bed_like(depth)
@@ -150,12 +157,12 @@ class ShallowWaterStep(CellStep):
     def _around(self, stages: Stages) -> Stages:
         """Strang's splitting: friction, for which the depth stands still, around the flow."""
 
-        def split(u: Tensor, h: float, euler: Callable[[Tensor, float], Tensor]) -> Tensor:
+        def split(u: Tensor, h: Duration, euler: Callable[[Tensor, Duration], Tensor]) -> Tensor:
             return self._drag(stages(self._drag(u, h / 2), h, euler), h / 2)
 
         return split
 
-    def euler(self, u: Tensor, h: float) -> Tensor:
+    def euler(self, u: Tensor, h: Duration) -> Tensor:
         """u + h rate(u), with depths at or above zero."""
         new = u + h * self._rate(u, h)
         depth = new[:, :1].clamp(min=0.0)  # of what rounding leaves
@@ -165,7 +172,7 @@ class ShallowWaterStep(CellStep):
             (depth, torch.where(film, depth * self.pde.velocity(new, self.dry), new[:, 1:])), 1
         )
 
-    def _drag(self, u: Tensor, h: float) -> Tensor:
+    def _drag(self, u: Tensor, h: Duration) -> Tensor:
         """The exact solution of q_t = -(k + r |q|) q, r = g n^2 / h^(7/3); it slows and never turns the flow."""
         depth, discharge = u[:, :1], u[:, 1:]
         linear = torch.as_tensor(fit(self.pde.friction, u), dtype=u.dtype, device=u.device)
@@ -288,13 +295,13 @@ class ShallowWaterStep(CellStep):
         )
         return left, right, (deep, level)
 
-    def _limited(self, depth: Tensor, fluxes: list[Tensor], h: float) -> Tensor | None:
+    def _limited(self, depth: Tensor, fluxes: list[Tensor], h: Duration) -> Tensor | None:
         """By what the water that leaves each cell in time h is multiplied so that no more leaves than is there.
 
         None where every cell has enough. Bollermann, Noelle and Lukacova, Commun. Comput. Phys. 10 (2011),
         section 3.2, who let the fluxes of such a cell last a shorter time.
         """
-        if h == 0.0:
+        if isinstance(h, float) and h == 0.0:
             return None
         leaving = torch.zeros_like(depth)
         for axis, (mass, size) in enumerate(zip(fluxes, self.domain.spacing, strict=True)):
@@ -452,7 +459,7 @@ def _roe(pde: ShallowWater, left: _Side, right: _Side, axis: int) -> tuple[Tenso
     ml, pl, ul = _physical(pde, left, axis)
     mr, pr, ur = _physical(pde, right, axis)
     hl, hr = left[0], right[0]
-    wet = (hl > 0) & (hr > 0)
+    wet = (pde.celerity(hl) > 0) & (pde.celerity(hr) > 0)
     safe_l, safe_r = torch.where(wet, hl, 1.0), torch.where(wet, hr, 1.0)
     rl, rr = safe_l.sqrt(), safe_r.sqrt()
     u = (rl * ul + rr * ur) / (rl + rr)
@@ -518,14 +525,16 @@ def shallow_water(
 
     Args:
         pde: the equation, with its bed (cell averages), gravity and friction.
-        grid: cells (`centering="cell"`) with sides "periodic", "outflow" (zero gradient), "wall" or "inflow".
+        grid: cells (`centering="cell"`) with sides "periodic", "outflow" (zero gradient: beyond the side
+            all is as in the last cell, so that nothing holds the level of water that stands there), "wall" or
+            "inflow".
         dt: time of one Step [time].
         cfl: Courant number max_x sum_d((|v_d| + c) / dx_d) h of a substep h, at most 1; 0.4 is safe.
         reconstruction: "godunov" (first order), "muscl" (monotonised central) or "weno5".
         riemann: "hllc", "hll", "roe" (with entropy fix, HLLC at dry faces) or "rusanov".
         time: "ssprk2" or "ssprk3".
-        substeps: equal substeps of each Step; None plans the remaining time anew before each substep
-            from the fastest sample of the batch, so that results depend on the batch slightly.
+        substeps: equal substeps of each Step; None plans the remaining time anew before each substep,
+            for each sample by its own fastest wave.
         max_substeps: samples that need more in one Step are taken as blown up and become NaN.
         dry: depth below which water is a film, whose velocity is damped [length].
         conditions: `{"x-": Inflow((h, hu[, hv]))}` for sides "inflow": the state outside, from which the
@@ -592,3 +601,29 @@ def shallow_water(
         dry=dry,
         conditions=conditions,
     )
+
+
+def build_shallow_water(
+    pde: ShallowWater, grid: Grid, dt: float, cfl: float, substeps: int | None
+) -> Solver:
+    """What `build` takes: MUSCL, HLLC and SSPRK3.
+
+    Raises:
+        UserError: (a ValueError) what `shallow_water` refuses.
+    """
+    from sciml.solvers.build import Solver
+
+    try:
+        step = shallow_water(pde, grid, dt, cfl=0.4 if cfl is None else cfl, substeps=substeps)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    count = (
+        f"the substeps follow the fastest wave at CFL {step.cfl:g}"
+        if substeps is None
+        else f"{substeps} substeps were asked for"
+    )
+    reason = (
+        "Shallow water has jumps, which finite volumes capture, and beds, over which hydrostatic reconstruction keeps a "
+        f"lake at rest; {count}."
+    )
+    return Solver(step, substeps, step.method, reason)

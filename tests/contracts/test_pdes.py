@@ -42,7 +42,7 @@ def _smooth(pde: PDE, grid: Grid, seed: int = 0) -> Tensor:
         )
     for i, name in enumerate(channels):
         # Gases need positive density and pressure.
-        u[:, i] += {"density": 2.0, "energy": 10.0}.get(name, 0.0)
+        u[:, i] += {"density": 2.0, "depth": 2.0, "energy": 10.0}.get(name, 0.0)
     return u
 
 

@@ -12,6 +12,7 @@ from sciml.solvers.verify.suites import (
     odes,
     reactions,
     scalar_laws,
+    shallow_water,
     vorticity,
     waves,
 )
@@ -28,6 +29,7 @@ SUITES: Suites = {
     **reactions.SUITES,
     **euler.SUITES,
     **scalar_laws.SUITES,
+    **shallow_water.SUITES,
     **odes.SUITES,
 }
 
