@@ -19,6 +19,7 @@ from sciml.pdes.base import PDE, ConservationLaw, Elliptic, SemiLinear
 from sciml.pdes.boussinesq import Boussinesq
 from sciml.pdes.maxwell import MaxwellEquations
 from sciml.pdes.navier_stokes import NavierStokes
+from sciml.pdes.shallow_water import ShallowWater
 from sciml.solvers.spectral import PseudoSpectral, Stepping, pseudo_spectral
 from sciml.solvers.time import EULER, HEUN, RK4, SSPRK3, Tableau, explicit_rk
 from sciml.step import Step
@@ -135,7 +136,7 @@ def build(
     order: int = 4,
     substeps: int | None = None,
     max_speed: float = 1.0,
-    cfl: float = 0.4,
+    cfl: float | None = None,
     basis: Basis = "auto",
     stepping: Choice = "auto",
     tolerance: float | None = None,
@@ -143,7 +144,8 @@ def build(
     """A classical solver of an equation on a domain as a Step of `dt`.
 
     - `SemiLinear` on nodes periodic along every axis: Fourier pseudo-spectral, ETDRK of the order.
-    - `ConservationLaw` on a grid of cells: finite volumes (MUSCL, HLLC or Rusanov, SSPRK3).
+    - `ShallowWater` on a grid of cells: well-balanced finite volumes with moving shores, see `shallow_water`.
+    - any other `ConservationLaw` on a grid of cells: finite volumes (MUSCL, HLLC or Rusanov, SSPRK3).
     - acoustics and Maxwell's equations on a grid of cells: finite volumes and Yee's scheme, see `waves`.
     - `NavierStokes` and `Boussinesq` on a grid of cells, periodic or between walls: a staggered grid, see
       `incompressible`, which also takes inflows, moving walls and obstacles.
@@ -171,7 +173,7 @@ def build(
             rate themselves and do not use it. Finite differences count any nonlinear term as transport at
             it. Not used by linear equations, finite volumes, which measure it, finite elements and
             systems without space.
-        cfl: Courant number of finite volumes.
+        cfl: Courant number of finite volumes; None takes what suits the method.
         basis: "trigonometric" insists on Fourier, sine and cosine series (`pseudo_spectral`), for homogeneous
             sides and equations that keep their symmetry.
         stepping: of a semi-linear equation in series. "auto" takes exponential steps where the linear part is
@@ -246,6 +248,10 @@ def build(
         from sciml.solvers.waves import build_waves
 
         return build_waves(pde, domain, dt, substeps)
+    if isinstance(pde, ShallowWater):
+        from sciml.solvers.finite_volume.shallow_water import build_shallow_water
+
+        return build_shallow_water(pde, domain, dt, cfl, substeps)
     if isinstance(pde, ConservationLaw):
         if domain.centering != "cell":
             raise UserError(
@@ -257,7 +263,7 @@ def build(
         step = finite_volume(pde, domain, dt, cfl=cfl, substeps=substeps)
         reason = (
             f"{name} is a conservation law, whose shocks finite volumes capture; the substeps follow the "
-            f"fastest wave at CFL {cfl:g}."
+            f"fastest wave at CFL {step.cfl:g}."
             if substeps is None
             else f"{name} is a conservation law, whose shocks finite volumes capture; {substeps} substeps "
             "were asked for."

@@ -9,13 +9,12 @@ from typing import Literal, cast, get_args
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 
 from sciml.calculus import Spectral, Symbol, Trigonometric
 from sciml.domains import Domain, Grid
 from sciml.extras import require
 from sciml.pdes.base import SemiLinear, SplitSemiLinear
-from sciml.solvers.lanes import available
+from sciml.solvers.lanes import available, is_differentiated
 from sciml.solvers.spectral_forms import pointwise_form
 from sciml.solvers.spectral_half import HalfSpectra, half_steps
 from sciml.solvers.spectral_packed import Packed, packed_steps
@@ -162,7 +161,7 @@ class PseudoSpectral:
 
     def _periodic(self, u: Tensor) -> Tensor:
         """The step on the periodic box."""
-        fast = None if _is_differentiated(u) else self._fastest(u)
+        fast = None if is_differentiated(u) else self._fastest(u)
         return self._plain(u) if fast is None else self._separated(u, fast(u), fast.partners(u.shape[0]))
 
     def _fastest(self, u: Tensor) -> Packed | HalfSpectra | None:
@@ -371,15 +370,6 @@ def _check_zero_sides(u: Tensor, sides: Trigonometric) -> None:
                     "it has to vanish, as sine series do. Subtract a steady field with these values, or use "
                     "finite differences, which hold them: build(pde, grid, dt)."
                 )
-
-
-def _is_differentiated(u: Tensor) -> bool:
-    """Whether somebody may ask for a derivative of what is computed from u."""
-    return (
-        (torch.is_grad_enabled() and u.requires_grad)
-        or torch._C._are_functorch_transforms_active()
-        or forward_ad._current_level >= 0
-    )
 
 
 def pseudo_spectral(

@@ -16,26 +16,37 @@ from sciml.pdes.base import ConservationLaw
 from sciml.solvers.finite_volume.ghosts import COPY, WRAP, with_ghosts
 
 TimeName = Literal["ssprk3", "ssprk2"]
+# A time, or of each sample its own, (B, 1, ..., 1).
+Duration = float | Tensor
 # (u, h, Euler step) -> u after h.
-Stages = Callable[[Tensor, float, Callable[[Tensor, float], Tensor]], Tensor]
+Stages = Callable[[Tensor, Duration, Callable[[Tensor, Duration], Tensor]], Tensor]
+
+# A substep at whose end waves are faster by this factor than when it was planned is taken again, so much shorter:
+# the waves that a jump sends out are not known before they are there. At most so often in a row.
+GROWTH, SHORTER, AGAIN = 1.2, 0.2, 10
 
 # How often cells around those that left the admissible states are added before they are given up.
 _RESCUES = 4
 
 
-def ssprk2(u: Tensor, h: float, euler: Callable[[Tensor, float], Tensor]) -> Tensor:
+def hancock(u: Tensor, h: Duration, euler: Callable[[Tensor, Duration], Tensor]) -> Tensor:
+    """One Euler step with fluxes of the middle of the step, which the scheme predicts: second order."""
+    return euler(u, h)
+
+
+def ssprk2(u: Tensor, h: Duration, euler: Callable[[Tensor, Duration], Tensor]) -> Tensor:
     """Heun's method as averages of Euler steps, second order. Shu and Osher (1988)."""
     return 0.5 * u + 0.5 * euler(euler(u, h), h)
 
 
-def ssprk3(u: Tensor, h: float, euler: Callable[[Tensor, float], Tensor]) -> Tensor:
+def ssprk3(u: Tensor, h: Duration, euler: Callable[[Tensor, Duration], Tensor]) -> Tensor:
     """Strong-stability-preserving Runge-Kutta, third order. Shu and Osher (1988)."""
     first = euler(u, h)
     second = 0.75 * u + 0.25 * euler(first, h)
     return u / 3 + 2 / 3 * euler(second, h)
 
 
-STAGES: dict[str, Stages] = {"ssprk3": ssprk3, "ssprk2": ssprk2}
+STAGES: dict[str, Stages] = {"hancock": hancock, "ssprk3": ssprk3, "ssprk2": ssprk2}
 
 
 class CellStep(ABC):
@@ -65,7 +76,7 @@ class CellStep(ABC):
         cfl: float,
         substeps: int | None,
         max_substeps: int,
-        time: TimeName,
+        time: str,
     ) -> None:
         self.pde, self.domain, self.dt = pde, grid, float(dt)
         self.channels = pde.channels(grid.dimension)
@@ -92,28 +103,74 @@ class CellStep(ABC):
         """Where a state may be, (B, 1, *cells) of bools; None where all may."""
         return None
 
+    def over(self, u: Tensor, h: Duration, first_order: Tensor | None = None) -> Tensor:
+        """What `rate` is in the mean over the next h, as far as the scheme predicts it; else at u."""
+        return self.rate(u, first_order)
+
+    def compiled(self, u: Tensor) -> Tensor | None:
+        """The state after `dt` from loops that are faster than tensors, or None where there are none for it."""
+        return None
+
     def __call__(self, u: Tensor, /) -> Tensor:
         self._check(u)
         self.lost = None
-        taken, remaining = 0, self.dt
-        while remaining > 0:
-            u, count = self._plan(u, remaining, taken)
-            h = remaining / count
-            u = self._stages(u, h, self.euler)
-            taken += 1
-            # The last substep takes all that is left: the step lands on dt exactly.
-            remaining = remaining - h if count > 1 else 0.0
-        self.last_substeps = taken
+        if self.substeps is not None:
+            self._check_courant(u, self.substeps)
+        fast = self.compiled(u)
+        if fast is not None:
+            return fast
+        if self.substeps is None:
+            return self._adapted(u)
+        for _ in range(self.substeps):
+            u = self._stages(u, self.dt / self.substeps, self.euler)
+        self.last_substeps = self.substeps
         return u
 
-    def euler(self, u: Tensor, h: float) -> Tensor:
+    def _adapted(self, u: Tensor) -> Tensor:
+        """Substeps planned anew before each one, of each sample for itself, because waves that meet make faster ones.
+
+        Samples that have blown up go to the end in one; those that would need more than `max_substeps` become NaN.
+        """
+        rates = self._rates(u)
+        u = u.expand(len(rates), *u.shape[1:])  # parameters of several samples for one state
+        shape = (-1, *[1] * (u.ndim - 1))
+        remaining, short = torch.full_like(rates, self.dt), torch.ones_like(rates)
+        taken, again = torch.zeros_like(rates), torch.zeros_like(rates)
+        while bool((remaining > 0).any()):
+            running = remaining > 0
+            # A hair off, so that rounding in an exact fraction does not cost one more substep.
+            counts = rates * remaining / (self.cfl * short) * (1 - 1e-12)
+            counts = torch.where(torch.isfinite(counts), counts, 1.0)
+            many = running & (counts > self.max_substeps - taken)
+            if bool(many.any()):
+                sample = int(many.nonzero()[0])
+                self.lost = f"sample {sample}: more than max_substeps={self.max_substeps} are needed"
+                u = torch.where(many.reshape(shape), torch.nan, u)
+                remaining = torch.where(many, 0.0, remaining)
+                continue
+            counts = counts.ceil().clamp(min=1.0)
+            h = torch.where(running, remaining / counts, 0.0)
+            new = self._stages(u, h.to(u.dtype).reshape(shape), self.euler)
+            found = self._rates(new)
+            grown = running & torch.isfinite(found) & (found > GROWTH * rates) & (again < AGAIN)
+            done = running & ~grown
+            u = new if bool(done.all()) else torch.where(done.reshape(shape), new, u)
+            # The last substep takes all that is left: the step lands on dt exactly.
+            remaining = torch.where(done, torch.where(counts > 1, remaining - h, 0.0), remaining)
+            rates = torch.where(running, found, rates)
+            short = torch.where(grown, SHORTER, 1.0)
+            again, taken = torch.where(grown, again + 1, 0.0), taken + done
+        self.last_substeps = int(taken.max()) if len(taken) else 0
+        return u
+
+    def euler(self, u: Tensor, h: Duration) -> Tensor:
         """u + h rate(u); cells that leave the admissible states are computed again at first order.
 
         The fluxes at all sides of such cells and their neighbours are replaced, so that what is conserved
         stays conserved; where that drives other cells out, these are added. Cells that cannot be kept become
         NaN. Clain, Diot and Loubere, J. Comput. Phys. 230 (2011).
         """
-        new = u + h * self.rate(u)
+        new = u + h * self.over(u, h)
         with torch.no_grad():
             good = self.admissible(new)
             if good is None or bool(good.all()):
@@ -135,7 +192,7 @@ class CellStep(ABC):
             if not grown:
                 break
             # Samples without marked cells get the numbers that they had.
-            new = u + h * self.rate(u, first_order=marked)
+            new = u + h * self.over(u, h, first_order=marked)
             with torch.no_grad():
                 still = self.admissible(new)
                 assert still is not None
@@ -177,39 +234,18 @@ class CellStep(ABC):
                 "whatever gave this state."
             )
 
-    def _plan(self, u: Tensor, remaining: float, taken: int) -> tuple[Tensor, int]:
-        """The state, and into how many equal substeps the remaining time is cut.
-
-        Planned anew before each substep, because waves that meet make faster ones. Samples that have
-        blown up do not slow the others down; those that would need more than `max_substeps` are
-        counted among them and become NaN.
-        """
-        if self.substeps is not None:
-            if taken == 0:
-                rates = self._rates(u)
-                rates = rates[torch.isfinite(rates)]
-                number = float(rates.max()) * self.dt / self.substeps if len(rates) else 0.0
-                if number > 1.0:
-                    raise ValueError(
-                        f"finite_volume with substeps={self.substeps} got a state of CFL number "
-                        f"{number:.3g}; expected at most 1. Use at least "
-                        f"{math.ceil(number * self.substeps / self.cfl)} substeps, a smaller dt, or "
-                        "substeps=None, which chooses by itself."
-                    )
-            return u, self.substeps - taken
-        counts = self._rates(u) * (remaining / self.cfl)
-        finite = torch.isfinite(counts)
-        lost = finite & (counts > self.max_substeps - taken)
-        if bool(lost.any()):
-            self.lost = (
-                f"sample {int(lost.nonzero()[0])}: more than max_substeps={self.max_substeps} are needed"
+    def _check_courant(self, u: Tensor, substeps: int) -> None:
+        """Refuse fixed substeps that are too long for a state."""
+        rates = self._rates(u)
+        rates = rates[torch.isfinite(rates)]
+        number = float(rates.max()) * self.dt / substeps if len(rates) else 0.0
+        if number > 1.0:
+            raise ValueError(
+                f"finite_volume with substeps={substeps} got a state of CFL number {number:.3g}; expected at most "
+                f"1. Use at least {math.ceil(number * substeps / self.cfl)} substeps, a smaller dt, or substeps=None, "
+                "which chooses by itself."
             )
-            u = torch.where(lost.reshape(-1, *([1] * (u.ndim - 1))), torch.nan, u)
-        counts = counts[finite & ~lost]
-        most = float(counts.max()) if len(counts) else 0.0
-        # A hair off, so that rounding in an exact fraction does not cost one more substep.
-        return u, max(1, math.ceil(most * (1 - 1e-12)))
 
     def _rates(self, u: Tensor) -> Tensor:
         with torch.no_grad():
-            return self.courant(u)
+            return self.courant(u).to(torch.float64)

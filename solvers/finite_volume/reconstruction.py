@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from sciml.pdes.euler import IdealGas
+from sciml.solvers.finite_volume.formulas import half_slope, weno_face
 
 Faces = tuple[Tensor, Tensor]
 
@@ -28,11 +29,7 @@ def muscl(w: Tensor, axis: int) -> Faces:
     inner = w.shape[axis] - 2
     jump = torch.diff(w, dim=axis)
     left, right = jump.narrow(axis, 0, inner), jump.narrow(axis, 1, inner)
-    # Half of the slope, between zero and the smaller jump: bounds of either sign are zero where the
-    # jumps differ in sign. In this form it takes half of the passes over memory.
-    upper = torch.minimum(left, right).clamp(min=0.0)
-    lower = torch.maximum(left, right).clamp(max=0.0)
-    half = torch.clamp(0.25 * (left + right), min=lower, max=upper)
+    half = half_slope(left, right)
     middle = w.narrow(axis, 1, inner)
     return (middle + half).narrow(axis, 0, inner - 1), (middle - half).narrow(axis, 1, inner - 1)
 
@@ -51,20 +48,8 @@ def weno5(w: Tensor, axis: int) -> Faces:
 
 def _weno5_face(a: Tensor, b: Tensor, c: Tensor, d: Tensor, e: Tensor) -> Tensor:
     """Value at the face between c and d, from the side of c."""
-    b0 = 13 / 12 * (a - 2 * b + c).square() + 0.25 * (a - 4 * b + 3 * c).square()
-    b1 = 13 / 12 * (b - 2 * c + d).square() + 0.25 * (b - d).square()
-    b2 = 13 / 12 * (c - 2 * d + e).square() + 0.25 * (3 * c - 4 * d + e).square()
-    tau = (b0 - b2).abs()
-    # Added to b so that flat data do not divide by zero. Large enough that the square of tau / b stays
-    # finite beside a jump, where b may vanish on one side only.
-    tiny = 1e-40 if a.dtype == torch.float64 else 1e-12
-    w0 = 0.1 * (1 + (tau / (b0 + tiny)).square())
-    w1 = 0.6 * (1 + (tau / (b1 + tiny)).square())
-    w2 = 0.3 * (1 + (tau / (b2 + tiny)).square())
-    q0 = 2 * a - 7 * b + 11 * c
-    q1 = -b + 5 * c + 2 * d
-    q2 = 2 * c + 5 * d - e
-    return (w0 * q0 + w1 * q1 + w2 * q2) / (6 * (w0 + w1 + w2))
+    # Large enough that the square of tau / b stays finite beside a jump, where b may vanish on one side only.
+    return weno_face(a, b, c, d, e, 1e-40 if a.dtype == torch.float64 else 1e-12)
 
 
 def weno5_characteristic(gas: IdealGas, u: Tensor, axis: int) -> Faces:

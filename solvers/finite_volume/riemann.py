@@ -12,6 +12,7 @@ from torch import Tensor
 from sciml.pdes.base import ConservationLaw
 from sciml.pdes.euler import IdealGas
 from sciml.pdes.scalar_law import ScalarLaw, as_tensor
+from sciml.solvers.finite_volume.formulas import fan_weights, hllc_flux
 
 
 @runtime_checkable
@@ -48,29 +49,16 @@ def hllc(pde: IdealGas, left: Tensor, right: Tensor, axis: int) -> Tensor:
     normal = slice(1 + axis, 2 + axis)
     rl, ul, pl = left[:, :1], left[:, normal], left[:, -1:]
     rr, ur, pr = right[:, :1], right[:, normal], right[:, -1:]
-    cl, cr = torch.sqrt(pde.gamma * pl / rl), torch.sqrt(pde.gamma * pr / rr)
-    slow = torch.minimum(ul - cl, ur - cr)
-    fast = torch.maximum(ul + cl, ur + cr)
-    ml, mr = rl * (slow - ul), rr * (fast - ur)
-    contact = (pr - pl + ul * ml - ur * mr) / (ml - mr)
-
-    from_left = contact > 0
-    w = torch.where(from_left, left, right)
-    r, u, p = w[:, :1], w[:, normal], w[:, -1:]
-    outer = torch.where(from_left, slow, fast)
-    # Behind a supersonic wave the star state does not reach the face: its part is switched off.
-    reach = torch.where(from_left, slow.clamp(max=0.0), fast.clamp(min=0.0))
-    before, after = w[:, 1 : 1 + axis], w[:, 2 + axis : -1]
-    momentum = r * u
-    energy = p / (pde.gamma - 1.0) + 0.5 * r * w[:, 1:-1].square().sum(1, keepdim=True)
-    gap = outer - u
-    density = r * gap / (outer - contact)
-    excess = (contact - u) * (contact + p / (r * gap))
-    mass = momentum + reach * (density - r)
-    normal_flux = u * momentum + p + reach * (density * contact - momentum)
-    energy_flux = u * (energy + p) + reach * (density * (energy / r + excess) - energy)
+    kl, kr = (
+        (0.5 * w[:, 1:-1].square()).sum(1, keepdim=True) - 0.5 * w[:, normal].square()
+        for w in (left, right)
+    )
+    mass, normal_flux, work, from_left = hllc_flux(
+        pde.gamma, 1.0 / (pde.gamma - 1.0), rl, ul, kl, pl, pl / rl, rr, ur, kr, pr, pr / rr
+    )
     # What moves along the face is carried by the mass.
-    return torch.cat((mass, mass * before, normal_flux, mass * after, energy_flux), dim=1)
+    v = torch.where(from_left, left[:, 1:-1], right[:, 1:-1])
+    return torch.cat((mass, mass * v[:, :axis], normal_flux, mass * v[:, axis + 1 :], work), dim=1)
 
 
 def hll(pde: ConservationLaw, left: Tensor, right: Tensor, axis: int) -> Tensor:
@@ -81,14 +69,9 @@ def hll(pde: ConservationLaw, left: Tensor, right: Tensor, axis: int) -> Tensor:
     """
     assert isinstance(pde, HasWaveBounds)  # refused at the door otherwise
     slow, fast = pde.wave_bounds(left, right, axis)
-    slow, fast = slow.clamp(max=0.0), fast.clamp(min=0.0)
-    width = fast - slow
-    moving = width > 0
-    width = torch.where(moving, width, 1.0)
-    # Where nothing moves both fluxes are the same.
-    share = torch.where(moving, fast / width, 0.5)
+    before, after, jump = fan_weights(slow, fast)
     from_left, from_right = (pde.flux(u)[:, :, axis] for u in (left, right))
-    return share * from_left + (1.0 - share) * from_right + slow * fast / width * (right - left)
+    return before * from_left + after * from_right + jump * (right - left)
 
 
 def roe(pde: IdealGas, left: Tensor, right: Tensor, axis: int) -> Tensor:

@@ -6,7 +6,20 @@ to rounding and is used where numba is missing, on other devices and where deriv
 
 from importlib.util import find_spec
 
+import torch
+from torch import Tensor
+from torch.autograd import forward_ad
+
 
 def available() -> bool:
     """Whether the compiled loops can be used."""
     return find_spec("numba") is not None
+
+
+def is_differentiated(u: Tensor) -> bool:
+    """Whether somebody may ask for a derivative of what is computed from u."""
+    return (
+        (torch.is_grad_enabled() and u.requires_grad)
+        or torch._C._are_functorch_transforms_active()
+        or forward_ad._current_level >= 0
+    )

@@ -228,7 +228,8 @@ def test_a_tube_along_any_axis_is_the_tube_in_one_dimension(dimension, riemann):
         end = finite_volume(EULER, grid, 0.1, riemann=riemann, substeps=12, cfl=0.4)(u)
         for channel, source in ((0, 0), (1 + axis, 1), (dimension + 1, 2)):
             assert (end[:, channel] - one[:, source].reshape(1, *place)).abs().max() < 1e-13
-    assert (one - reference).abs().max() < 2e-2
+    # A cell of the shock, which the long substeps of the reference place a little differently.
+    assert (one - reference).abs().max() < 6e-2
 
 
 @pytest.mark.parametrize("scheme", RECONSTRUCTIONS)
@@ -285,10 +286,10 @@ def test_a_wall_reflects_and_an_outflow_lets_pass():
 # --- steps and batches ------------------------------------------------------------------------
 
 
-def test_substeps_land_on_dt_and_follow_the_fastest_sample():
+def test_substeps_land_on_dt_and_follow_the_fastest_wave():
     grid = cells((32,))
     u = smooth(1, (32,))
-    step = finite_volume(EULER, grid, 0.1)
+    step = finite_volume(EULER, grid, 0.1, time="ssprk3")
     step(u)
     calm = step.last_substeps
     fast = EULER.primitive(u)
@@ -297,7 +298,7 @@ def test_substeps_land_on_dt_and_follow_the_fastest_sample():
     assert calm == pytest.approx(float((EULER.max_speed(u).max() * 32 * 0.1 / 0.4).ceil()), abs=1)
     assert step.last_substeps > 4 * calm
     # Two steps of dt are one of 2 dt up to the error in time of third order.
-    double = finite_volume(EULER, grid, 0.2)(u)
+    double = finite_volume(EULER, grid, 0.2, time="ssprk3")(u)
     assert (step(step(u)) - double).abs().max() < 1e-3
 
 
@@ -432,7 +433,7 @@ def test_refusals_say_what_was_found():
             r"expected one of \['godunov', 'muscl', 'weno5', 'weno5-characteristic'\]",
         ),
         (dict(riemann="osher"), r"expected one of \['auto', 'rusanov', 'hll', 'hllc', 'roe', 'exact'\]"),
-        (dict(time="rk4"), r"expected one of \['ssprk3', 'ssprk2'\]"),
+        (dict(time="rk4"), r"expected one of \['auto', 'hancock', 'ssprk3', 'ssprk2'\]"),
         (dict(walls="sticky"), r"expected one of \['auto', 'slip', 'no-slip'\]"),
         (dict(walls="no-slip"), "no friction to hold it"),
         (dict(riemann="exact"), "state their sonic_points"),
