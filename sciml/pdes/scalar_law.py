@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
@@ -49,8 +49,9 @@ class ScalarLaw(ConservationLaw):
 
     `inflections` may be left out where f is convex or concave. Where it is not, speeds between two states
     exceed those of the states, and a solver that does not know them keeps jumps that must spread. With
-    `sonic_points` the flux at each face is that of the exact Riemann solution; without (None), or with a
-    wrong f', fluxes are more diffusive.
+    `sonic_points` the flux at each face is that of the exact Riemann solution; without (None) it is that of
+    HLL. Rusanov's flux with second-order slopes may converge to a solution without entropy where f is neither
+    convex nor concave (Kurganov, Petrova and Popov, SIAM J. Sci. Comput. 29, 2007): see the tests.
 
     Through a side "wall" nothing passes. Totals are kept on periodic boxes and between walls; extremes bound
     solutions in one dimension and, to the order of the scheme, in more.
@@ -62,7 +63,7 @@ class ScalarLaw(ConservationLaw):
         ValueError: the direction is not finite or is a field.
     """
 
-    direction: Velocity = 1.0
+    direction: Velocity = field(default=1.0, kw_only=True)
 
     fields: ClassVar[tuple[Field, ...]] = (Field("u"),)
     # Mean and amplitude of the sine that `exact` starts from.

@@ -165,3 +165,58 @@ def exact_scalar_riemann(
         scores = sign * (n * law.flow(wide(candidates)).reshape(2, -1) - rays * candidates)
         u = torch.where(scores[0] <= scores[1], candidates[0], candidates[1])
     return u.reshape(ray.shape)
+
+
+def viscous_shock(x: Tensor, *, mach: float, viscosity: float, gamma: float = 1.4) -> Tensor:
+    """A steady shock of a viscous gas with longitudinal Prandtl number 1: density, velocity and pressure.
+
+    Gas of density 1 and pressure 1 comes from the left at `mach` times its speed of sound, u > 0, and is slowed
+    down around x = 0, where the velocity is the geometric mean of both ends. With Pr = 3/4 and no bulk
+    viscosity (`CompressibleNavierStokes(prandtl=0.75)`), or in general 4/3 mu + zeta = (gamma - 1) k / gamma,
+    total enthalpy is uniform, and
+
+        v v' = K (v - v0) (v - v1),   K = (gamma + 1) m / (2 gamma (4/3 mu + zeta)),   m = rho v,
+
+    which integrates to x as a function of v. Becker, Z. Phys. 8 (1922); Morduchow and Libby, J. Aeronaut. Sci. 16
+    (1949).
+
+    Args:
+        x: positions, any shape [length].
+        mach: of the gas on the left, above 1.
+        viscosity: mu + 3/4 zeta [Pa s].
+        gamma: ratio of specific heats.
+
+    Returns density, velocity and pressure (3, *x.shape) in float64.
+
+    Raises:
+        ValueError: the Mach number is not above 1 or the viscosity not above 0.
+    """
+    if not (mach > 1 and viscosity > 0):
+        raise ValueError(
+            f"viscous_shock got mach={mach} and viscosity={viscosity}; expected above 1 and above 0."
+        )
+    x = x.to(torch.float64)
+    fast = mach * gamma**0.5
+    slow = fast * ((gamma - 1) * mach**2 + 2) / ((gamma + 1) * mach**2)
+    steepness = (gamma + 1) * fast / (2 * gamma * (4 / 3 * viscosity))
+    enthalpy = gamma / (gamma - 1) + 0.5 * fast**2
+    width = fast - slow
+    middle = (fast * slow) ** 0.5
+
+    def place(share: Tensor) -> Tensor:
+        """steepness x where the velocity is slow + width / (1 + exp(share)), which resolves both ends."""
+        upper, lower = torch.nn.functional.softplus(-share), torch.nn.functional.softplus(share)
+        return (slow * lower - fast * upper) / width
+
+    centre = torch.tensor((fast - middle) / (middle - slow), dtype=torch.float64).log()
+    wanted = steepness * x + place(centre)
+    reach = wanted.abs() * width / slow + 60.0 * fast / slow
+    low, high = -reach, reach
+    for _ in range(200):
+        share = 0.5 * (low + high)
+        short = place(share) < wanted
+        low, high = torch.where(short, share, low), torch.where(short, high, share)
+    velocity = slow + width * torch.sigmoid(-0.5 * (low + high))
+    density = fast / velocity
+    pressure = (gamma - 1) / gamma * density * (enthalpy - 0.5 * velocity.square())
+    return torch.stack((density, velocity, pressure))
