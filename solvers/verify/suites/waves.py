@@ -331,9 +331,9 @@ def _acoustics(cls: type[Acoustics]) -> list[Check]:
     checks += [
         at_least(
             f"order of the rate of change in a varying medium, {name}",
-            _rate_order(cls, make, 2, (16, 32)),
-            1.8,
-            "16^2 to 32^2",
+            _rate_order(cls, make, 2, (48, 96)),
+            1.9,
+            "48^2 to 96^2",
         )
         for name, make in (("staggered", _staggered()), ("volumes", _volumes))
     ]
@@ -430,9 +430,9 @@ def _scattering(cls: type[AcousticScattering]) -> list[Check]:
         ),
         at_least(
             "order of the rate of change in a varying medium",
-            _rate_order(cls, _volumes, 2, (16, 32)),
-            1.8,
-            "16^2 to 32^2",
+            _rate_order(cls, _volumes, 2, (48, 96)),
+            1.9,
+            "48^2 to 96^2",
         ),
         at_most("distance from Acoustics in the same medium", gap, 1e-12, "random medium, 10 steps of 0.5"),
         at_most("change of the medium", (last[:, -1] - u[:, -1]).abs().max(), 0.0, "the same"),
@@ -471,9 +471,9 @@ def _maxwell(cls: type[MaxwellEquations]) -> list[Check]:
     checks.append(
         at_least(
             "order of the rate of change in a varying medium",
-            _rate_order(cls, _staggered(), dimension, (12, 24) if dimension == 3 else (16, 32)),
-            1.8,
-            "12^3 to 24^3" if dimension == 3 else "16^2 to 32^2",
+            _rate_order(cls, _staggered(), dimension, (20, 40) if dimension == 3 else (48, 96)),
+            1.9,
+            "20^3 to 40^3" if dimension == 3 else "48^2 to 96^2",
         )
     )
     # Waves that vary across the polarisation of one component alone.
