@@ -18,7 +18,7 @@ from sciml.linear import bicgstab, gmres, implicit_solve
 from sciml.solvers.elliptic.diffusion import DiffusionProblem, discretise
 from sciml.solvers.elliptic.multigrid import Multigrid
 from sciml.solvers.elliptic.separable import Separable, separable
-from sciml.solvers.elliptic.sides import EllipticConditions, Robin, SideValues
+from sciml.solvers.elliptic.sides import EllipticConditions, Robin, SideValues, exact
 
 HelmholtzMethod = Literal["auto", "fft", "direct", "gmres", "bicgstab"]
 HelmholtzPreconditioner = Literal["fast", "multigrid"]
@@ -154,7 +154,7 @@ def solve_helmholtz(
 
 def points_per_wavelength(wavenumber: float | Tensor, grid: Grid) -> float:
     """The least number of points in a wavelength 2 pi / k along any axis."""
-    largest = float(torch.as_tensor(wavenumber).detach().max())
+    largest = float(exact(wavenumber).detach().max())
     return 2 * math.pi / (largest * max(grid.spacing))
 
 
@@ -171,7 +171,7 @@ def _check_resolution(k: Tensor, grid: Grid) -> None:
 
 def _field(name: str, value: float | complex | Tensor, grid: Grid) -> Tensor:
     """A number or (B, 1, *points) as (B, *points) in double precision."""
-    given = torch.as_tensor(value)
+    given = exact(value)
     if given.ndim == 0:
         field = given.expand(1, *grid.shape)
     elif tuple(given.shape[1:]) != (1, *grid.shape):
@@ -393,7 +393,7 @@ class _Solver:
 
         shared = self.operator.samples == 1
         out = []
-        for i, row in enumerate(b.flatten(1).cpu().numpy()):
+        for i, row in enumerate(b.flatten(1).resolve_conj().cpu().numpy()):
             key = 0 if shared else i
             if key not in self._factors:
                 matrix = self.operator.matrix(key).tocsc()

@@ -90,7 +90,7 @@ def side_field(values: SideField, grid: Grid, axis: int, end: int, like: Tensor)
         place = origin + (grid.lengths[axis] if end else 0.0)
         lines[axis] = torch.tensor([place], dtype=torch.float64, device=like.device)
         return field_on(values(torch.stack(torch.meshgrid(*lines, indexing="ij"))), points, like)
-    value = torch.as_tensor(values)
+    value = exact(values)
     if value.ndim == 0:
         return _to(value, like).reshape(1, *[1] * len(points))
     across = tuple(n for other, n in enumerate(grid.shape) if other != axis)
@@ -129,7 +129,14 @@ def field_on_nodes(values: SideValues, grid: Grid, like: Tensor) -> Tensor:
         return field_on(values, grid.shape, like)
     if callable(values):
         return field_on(values(grid.coordinates(device=like.device)), grid.shape, like)
-    return _to(torch.as_tensor(values), like).expand(1, *grid.shape)
+    return _to(exact(values), like).expand(1, *grid.shape)
+
+
+def exact(value: float | complex | Tensor) -> Tensor:
+    """A number as a tensor of double precision, whatever the default; a tensor as it is."""
+    if isinstance(value, Tensor):
+        return value
+    return torch.tensor(value, dtype=torch.complex128 if isinstance(value, complex) else torch.float64)
 
 
 def _to(values: Tensor, like: Tensor) -> Tensor:
