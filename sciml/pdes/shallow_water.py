@@ -209,7 +209,8 @@ class ShallowWater(ConservationLaw):
                 "ShallowWater.exact knows a wave over a flat bed without friction; this one has a bed or a drag."
             )
         dimension = x.shape[1]
-        still = torch.sqrt(torch.as_tensor(fit(self.gravity, x[:, :1])).to(x))
+        gravity = torch.as_tensor(fit(self.gravity, x), dtype=x.dtype, device=x.device)
+        still = torch.sqrt(gravity)
         phase = 2.0 * math.pi / 10.0 * x.sum(dim=1, keepdim=True)
         number = 2.0 * math.pi / 10.0 * math.sqrt(dimension)
         # phase - number * t * (v + c), with v + c itself a function of where a state came from: Newton.
@@ -219,7 +220,7 @@ class ShallowWater(ConservationLaw):
             slope = 1.0 + number * t * still * 0.15 * torch.cos(start)
             start = start - (start - phase + number * t * speed) / slope
         celerity = still * (1.0 + 0.05 * torch.sin(start))
-        depth = celerity.square() / torch.as_tensor(fit(self.gravity, x[:, :1])).to(x)
+        depth = celerity.square() / gravity
         along = depth * 2.0 * (celerity - still) / math.sqrt(dimension)
         return torch.cat((depth, *[along] * dimension), dim=1)
 
