@@ -74,9 +74,9 @@ def test_closed_boxes_are_of_second_order_by_every_method(sides, dimension):
         wave = torch.sin if sides == "dirichlet" else torch.cos
         u = wave(2 * math.pi * x).prod(dim=0)[None, None]
         f = (dimension * 4 * math.pi**2 - k**2) * u
-        found = {
-            m: solve_helmholtz(k, f, grid, method=m, tolerance=1e-11) for m in ("fft", "direct", "gmres")
-        }
+        # Factors of a cube fill in too much for a quick test.
+        others = ("direct", "gmres") if math.prod(grid.shape) < 5000 else ("gmres",)
+        found = {m: solve_helmholtz(k, f, grid, method=m, tolerance=1e-11) for m in ("fft", *others)}
         errors.append(float((found["fft"] - u).abs().max()))
         assert found["fft"].dtype == torch.float64
         for other in others:
