@@ -136,10 +136,10 @@ def test_a_flux_that_ignores_inflections_keeps_jumps_that_must_spread() -> None:
     assert not wrong < 10 * right
 
 
-def test_steep_slopes_and_rusanov_can_keep_a_wrong_shock_and_the_default_does_not() -> None:
+def test_predicted_rusanov_fluxes_can_keep_a_wrong_shock_and_the_default_does_not() -> None:
     """Water and oil displace each other without entropy, and refining does not help."""
     law = BuckleyLeverett(0.2)
-    wrong = [riemann_error(law, 0.1, 0.9, n, riemann="rusanov") for n in (100, 200)]
+    wrong = [riemann_error(law, 0.1, 0.9, n, riemann="rusanov", time="hancock") for n in (100, 200)]
     right = [riemann_error(law, 0.1, 0.9, n) for n in (100, 200)]
     assert wrong[1] > wrong[0] > 5e-3 and right[1] < right[0] / 4 < 2e-3
 
