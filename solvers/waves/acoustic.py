@@ -168,8 +168,12 @@ def acoustic(
     LeVeque, Finite Volume Methods for Hyperbolic Problems (2002), section 9.9.
 
     Sides: "periodic"; "wall", rigid; "outflow", where waves leave. Without a layer an outflow is
-    characteristic: waves at a right angle to it leave whole, others return in part (sin^2 and so on: a
-    quarter of the amplitude at 53 degrees, (1 - cos)/(1 + cos)). A layer inside the grid does better.
+    characteristic: staggered, nothing enters (p = Z v at the centre of the last cell, where the grid then ends);
+    volumes, zero gradient. Waves at a right angle leave whole, others return in part,
+    (1 - cos a)/(1 + cos a) at the angle a to the normal: 3 % at 20 degrees, 25 % at 53. Of a pulse that meets
+    the sides at up to 45 degrees 8 % of what arrives returns, from a `PML` of 10 cells 5e-5, of 20 cells 4e-6.
+    A `Sponge` of 20 cells returns 2e-6 of short waves at a right angle, and as much as no layer of pulses that
+    are shorter than a wave and come at a slant.
 
     Args:
         pde: the medium; with `AcousticScattering`, whose states carry their density, volumes only.

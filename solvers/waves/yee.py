@@ -9,7 +9,7 @@ from torch import Tensor
 
 from sciml.domains import Grid
 from sciml.pdes.maxwell import MaxwellEquations, curl_terms
-from sciml.pdes.parameters import Parameter, fit, largest, smallest
+from sciml.pdes.parameters import Parameter, fit, smallest
 from sciml.solvers.waves.acoustic import described, largest_of_each
 from sciml.solvers.waves.layers import Layer, open_axes
 from sciml.solvers.waves.staggered import Leapfrog, Term
@@ -94,7 +94,7 @@ class Yee(Leapfrog):
         return square / (smallest(self.medium.permittivity) * smallest(self.medium.permeability))
 
     def magnetic_charge(self, u: Tensor) -> Tensor:
-        """div(mu H) at the centres of the cells, (B, *cells); at the corners' planes in `MaxwellTE` it is zero.
+        """div(mu H) at the centres of the cells, (B, *cells); none in `MaxwellTE`.
 
         No step without layers changes it, to rounding: div curl is zero term by term. On a high wall the
         stored flux through the face is that of the wall, none.
@@ -102,7 +102,7 @@ class Yee(Leapfrog):
         return self._charge(u, self._first, self.medium.magnetic, self._permeability(u))
 
     def electric_charge(self, u: Tensor) -> Tensor:
-        """div(eps E) at the corners of the cells, (B, *cells); kept to rounding where nothing conducts.
+        """div(eps E) at the corners of the cells, (B, *cells); none in `MaxwellTM`, kept where nothing conducts.
 
         On corners of low walls it is left at zero: what is there is the charge of the conductor.
         """
@@ -170,6 +170,4 @@ def yee(
         raise ValueError(
             f"yee got a grid of {grid.dimension} axes; {type(pde).__name__} lives in {pde.dimensions}."
         )
-    for name in ("permittivity", "permeability", "conductivity"):
-        largest(getattr(pde, name))
     return Yee(pde, grid, dt, substeps=substeps, cfl=cfl, layer=layer)

@@ -91,7 +91,8 @@ def test_burgers_fronts_steepen_and_are_resolved(tmp_path: Path) -> None:
 
 def test_an_unknown_recipe_names_the_nearest_and_all(tmp_path: Path) -> None:
     with pytest.raises(
-        UserError, match="no recipe 'burger'. Did you mean 'burgers'\\? Known recipes: advection, "
+        UserError,
+        match="no recipe 'burger'. Did you mean 'burgers'\\? Known recipes: acoustic_scattering, adv",
     ):
         load_recipe("burger")
     with pytest.raises(UserError, match="does not exist"):
