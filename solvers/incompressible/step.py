@@ -29,8 +29,8 @@ _ALONG, _REAL = SSPRK3.stability_limit(1j), SSPRK3.stability_limit(-1)
 _STIFF = 4.0
 # Sum over axes of speed * h/dx up to which limited fluxes keep a scalar within its bounds.
 _BOUNDED = 0.5
-# Cells of a boundary layer, and cell Reynolds number without walls, beyond which a warning says so.
-_LAYER, _CELL_REYNOLDS = 2.0, 100.0
+# Cells in sqrt(nu L/U), a fifth of a boundary layer, and cell Reynolds number without walls, at which a warning comes.
+_LAYER, _CELL_REYNOLDS = 1.0, 100.0
 # Three stages: weights of the new and the old explicit rate, and half of the step of the implicit one.
 # Le and Moin, J. Comput. Phys. 92 (1991) 369-379, equation 4.
 _NEW = (8 / 15, 5 / 12, 3 / 4)
@@ -601,8 +601,8 @@ class Incompressible:
             if layer < _LAYER:
                 where = [side_name(*side) for side in self._sides.no_slip] or ["the obstacles"]
                 warnings.warn(
-                    f"incompressible: the boundary layer at {', '.join(where)} is about {layer:.2g} cells thick "
-                    f"(sqrt(nu L/U) at U = {speed:.3g}), under-resolved; the cell Reynolds number is {number:.3g}. "
+                    f"incompressible: the boundary layer at {', '.join(where)} has about {5 * layer:.2g} cells "
+                    f"(5 sqrt(nu L/U) at U = {speed:.3g}), under-resolved; the cell Reynolds number is {number:.3g}. "
                     f"About {math.ceil(_LAYER / layer)} times the cells per axis would resolve it.",
                     stacklevel=3,
                 )
@@ -667,8 +667,8 @@ def incompressible(
             an obstacle touches an opening, or inflows do not balance; on a call, with fixed `substeps`, that they are
             beyond the limit of stability.
 
-    Warns once, with the numbers, where a boundary layer has less than two cells, or without walls where the cell
-    Reynolds number is above 100.
+    Warns once, with the numbers, where a boundary layer, 5 sqrt(nu L/U) thick, has less than five cells, or without walls
+    where the cell Reynolds number is above 100.
     """
     if not isinstance(pde, (NavierStokes, Boussinesq)):
         raise ValueError(f"incompressible got {type(pde).__name__}; it solves NavierStokes and Boussinesq.")

@@ -291,10 +291,9 @@ def _buoyant(cls: type[Boussinesq]) -> list[Check]:
         ideal = cls(viscosity=0.0, diffusivity=0.0, buoyancy=1.5, gradient=0.8)
         grid = box(ideal, 24, 2)
         first = ideal.project(random_states(grid, 3), Spectral(grid))
-        energy = [
-            ideal.invariants(w, grid)["energy"]
-            for w in (first, build(ideal, grid, 0.1, substeps=10)(first))
-        ]
+        end = build(ideal, grid, 0.1, substeps=10)(first)
+        # Where the wave is unstable there is no such energy, and no number.
+        energy = [ideal.invariants(w, grid).get("energy", w.new_tensor(math.nan)) for w in (first, end)]
     return [
         at_most("error against an internal wave", flat[-1], 1e-6, "32^2, t = 1, substep 1/64"),
         at_least("order in time", observed_order(flat), 3.7, "substeps 1/32 to 1/64"),
