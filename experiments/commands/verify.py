@@ -40,15 +40,15 @@ def add_arguments(parser: jsonargparse.ArgumentParser) -> None:
 
 def execute(arguments: Namespace, reporter: Reporter) -> Result:
     from sciml.odes import ODE, ODES
-    from sciml.pdes import PDE, PDES
+    from sciml.pdes import ELLIPTIC, PDE, PDES, Elliptic
     from sciml.solvers.verify import equations_of, table, verify
 
-    every: tuple[type[PDE] | type[ODE], ...] = (*PDES, *ODES)
+    every: tuple[type[PDE] | type[Elliptic] | type[ODE], ...] = (*PDES, *ELLIPTIC, *ODES)
     known = {cls.__name__: cls for cls in every}
     names = arguments.get("pdes") or list(known)
     if arguments.get("all") and arguments.get("pdes"):
         raise UserError(f"verify got --all and the names {', '.join(names)}; give one of the two.")
-    chosen: list[type[PDE] | type[ODE]] = []
+    chosen: list[type[PDE] | type[Elliptic] | type[ODE]] = []
     for name in names:
         if name.endswith(".py"):
             chosen += equations_of(Path(name))

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from torch import Tensor
 
 from sciml.odes.base import ODE
-from sciml.pdes.base import PDE
+from sciml.pdes.base import PDE, Elliptic
 
 
 @dataclass(frozen=True)
@@ -107,5 +107,5 @@ def at_least(name: str, value: float | Tensor, level: float, setting: str) -> Ch
     return Check(name, float(value), level, "at least", setting)
 
 
-Suites = dict[type[PDE] | type[ODE], Callable[[Any], list[Check]]]
+Suites = dict[type[PDE] | type[Elliptic] | type[ODE], Callable[[Any], list[Check]]]
 """What is measured of each equation, given its class; subclasses are measured like the equation they change."""

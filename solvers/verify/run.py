@@ -11,18 +11,18 @@ from pathlib import Path
 from sciml.errors import UserError
 from sciml.odes import ODES
 from sciml.odes.base import ODE
-from sciml.pdes import PDES
-from sciml.pdes.base import PDE, SemiLinear
+from sciml.pdes import ELLIPTIC, PDES
+from sciml.pdes.base import PDE, Elliptic, SemiLinear
 from sciml.solvers.verify.certificate import Certificate
 from sciml.solvers.verify.suites import SUITES
 from sciml.solvers.verify.suites.general import semi_linear
 
 
-def verify(pde: type[PDE] | type[ODE]) -> Certificate:
+def verify(pde: type[PDE] | type[Elliptic] | type[ODE]) -> Certificate:
     """Measure the solvers that `build` gives for an equation.
 
     Args:
-        pde: one of `PDES` or `ODES`, or a subclass, whose coefficients are then held against the exact solutions
+        pde: one of `PDES`, `ELLIPTIC` or `ODES`, or a subclass, whose coefficients are then held against the exact solutions
             of the equation it derives from; or any `SemiLinear` of one's own with defaults for its parameters.
 
     Raises:
@@ -72,7 +72,8 @@ def equations_of(path: Path) -> list[type[PDE]]:
 def verify_all(
     names: Sequence[str] | None = None, progress: Callable[[str], None] | None = None
 ) -> list[Certificate]:
-    """Certificates of several equations, by class name in any case; of all of `PDES` and `ODES` where left out.
+    """Certificates of several equations, by class name in any case; of all of `PDES`, `ELLIPTIC` and `ODES` where left
+    out.
 
     Args:
         names: which ones.
@@ -81,7 +82,7 @@ def verify_all(
     Raises:
         UserError: an unknown name; the message lists the known ones.
     """
-    every: tuple[type[PDE] | type[ODE], ...] = (*PDES, *ODES)
+    every: tuple[type[PDE] | type[Elliptic] | type[ODE], ...] = (*PDES, *ELLIPTIC, *ODES)
     known = {cls.__name__.lower(): cls for cls in every}
     unknown = [name for name in names or () if name.lower() not in known]
     if unknown:

@@ -5,6 +5,7 @@ from sciml.solvers.verify.suites import (
     burgers,
     chaos,
     dispersive,
+    elliptic,
     euler,
     flow,
     incompressible,
@@ -30,6 +31,7 @@ SUITES: Suites = {
     **euler.SUITES,
     **scalar_laws.SUITES,
     **shallow_water.SUITES,
+    **elliptic.SUITES,
     **odes.SUITES,
 }
 
