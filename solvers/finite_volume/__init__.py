@@ -8,10 +8,18 @@ from sciml.solvers.finite_volume.exact import (
     ShockTube,
     exact_riemann,
     exact_scalar_riemann,
+    viscous_shock,
 )
 from sciml.solvers.finite_volume.march import CellStep, ssprk2, ssprk3
 from sciml.solvers.finite_volume.reconstruction import godunov, muscl, weno5, weno5_characteristic
 from sciml.solvers.finite_volume.riemann import hll, hllc, roe, rusanov, upwind
+from sciml.solvers.finite_volume.shallow_water import ShallowWaterStep, shallow_water
+from sciml.solvers.finite_volume.shallow_water_exact import (
+    dam_break,
+    paraboloid_oscillation,
+    planar_oscillation,
+    transcritical_flow,
+)
 from sciml.solvers.finite_volume.step import FiniteVolume, finite_volume
 
 __all__ = [
@@ -21,7 +29,9 @@ __all__ = [
     "STRONG_BLAST",
     "CellStep",
     "FiniteVolume",
+    "ShallowWaterStep",
     "ShockTube",
+    "dam_break",
     "exact_riemann",
     "exact_scalar_riemann",
     "finite_volume",
@@ -29,11 +39,16 @@ __all__ = [
     "hll",
     "hllc",
     "muscl",
+    "paraboloid_oscillation",
+    "planar_oscillation",
     "roe",
     "rusanov",
+    "shallow_water",
     "ssprk2",
     "ssprk3",
+    "transcritical_flow",
     "upwind",
+    "viscous_shock",
     "weno5",
     "weno5_characteristic",
 ]

@@ -92,10 +92,8 @@ class ShallowWaterStep(CellStep):
         )
 
     def __call__(self, u: Tensor, /) -> Tensor:
-        """The state `dt` later; depths that rounding left below zero, as float32 on disk may, count as zero."""
-        return super().__call__(
-            u if _is_sound(u) else torch.cat((u[:, :1].clamp(min=0.0), u[:, 1:]), dim=1)
-        )
+        """The state `dt` later; depths that rounding left below zero count as zero."""
+        return super().__call__(self._tidy(u) if _is_sound(u) else u)
 
     def rate(self, u: Tensor, first_order: Tensor | None = None) -> Tensor:
         """Rate of change without friction, (B, 1 + D, *cells) -> (B, 1 + D, *cells) [u / time].
@@ -109,7 +107,7 @@ class ShallowWaterStep(CellStep):
     def _rate(self, u: Tensor, h: Duration, first_order: Tensor | None = None) -> Tensor:
         """`rate`, with fluxes cut so that in a time h no cell gives away more water than it has."""
         depth, velocity = u[:, :1], self.pde.velocity(u, self.dry)
-        bed = self.pde.bed_like(depth)
+        bed = torch.zeros_like(depth[:1]) if self.pde.is_flat else self.pde.bed_like(depth)
         faces = [
             self._faces(depth, velocity, bed, axis, first_order) for axis in range(self.domain.dimension)
         ]
@@ -164,12 +162,15 @@ class ShallowWaterStep(CellStep):
 
     def euler(self, u: Tensor, h: Duration) -> Tensor:
         """u + h rate(u), with depths at or above zero."""
-        new = u + h * self._rate(u, h)
-        depth = new[:, :1].clamp(min=0.0)  # of what rounding leaves
-        # Films below `dry` carry what their damped velocity says: a discharge that no flux knows would stay.
+        return self._tidy(u + h * self._rate(u, h))
+
+    def _tidy(self, u: Tensor) -> Tensor:
+        """Without depths that rounding left below zero, nor discharges of films that their velocity does not tell."""
+        depth = u[:, :1].clamp(min=0.0)
+        # Kept, the discharge of what is hardly there would become that of the water that comes.
         film = depth < self.dry
         return torch.cat(
-            (depth, torch.where(film, depth * self.pde.velocity(new, self.dry), new[:, 1:])), 1
+            (depth, torch.where(film, depth * self.pde.velocity(u, self.dry), u[:, 1:])), dim=1
         )
 
     def _drag(self, u: Tensor, h: Duration) -> Tensor:
@@ -198,8 +199,10 @@ class ShallowWaterStep(CellStep):
         pde, dimension = self.pde, self.domain.dimension
         left, right, middle = self._states(depth, velocity, bed, axis, first_order)
         (hl, wl, vl), (hr, wr, vr) = left, right
-        base = torch.maximum(wl - hl, wr - hr)
-        low, high = (wl - base).clamp(min=0.0), (wr - base).clamp(min=0.0)
+        low, high = hl, hr
+        if not pde.is_flat:
+            base = torch.maximum(wl - hl, wr - hr)
+            low, high = (wl - base).clamp(min=0.0), (wr - base).clamp(min=0.0)
         mass, momentum = self._riemann(pde, (low, vl), (high, vr), axis)
         seen_left = momentum - _along(pde.pressure(low), axis, dimension)
         seen_right = momentum - _along(pde.pressure(high), axis, dimension)
@@ -249,15 +252,22 @@ class ShallowWaterStep(CellStep):
         dim, cells, last = axis + 2, self.domain.shape[axis], 2 + velocity.shape[1]
         ghosts = RECONSTRUCTIONS[self._scheme].ghosts
         w = self._surroundings(depth, velocity, bed, axis, ghosts)
-        mean = godunov(w[:, :last].narrow(dim, ghosts - 1, cells + 2), dim)
+        # Over a flat bed the surface is the depth: one field less to reconstruct.
+        first = 1 if self.pde.is_flat else 0
+        state = _of_depth if self.pde.is_flat else _state
+
+        def near(width: int) -> Tensor:
+            return w[:, first:last].narrow(dim, ghosts - width, cells + 2 * width)
+
         if self._scheme == "godunov":
-            return _state(mean[0]), _state(mean[1]), None
-        linear = muscl(w[:, :last].narrow(dim, ghosts - 2, cells + 4), dim)
+            left, right = godunov(near(1), dim)
+            return state(left), state(right), None
+        linear = muscl(near(2), dim)
         if first_order is not None:
-            coarse = _pair(self._ghosts(first_order, axis, 1), axis)
+            mean, coarse = godunov(near(1), dim), _pair(self._ghosts(first_order, axis, 1), axis)
             linear = tuple(torch.where(c, a, b) for c, a, b in zip(coarse, mean, linear, strict=True))  # type: ignore[assignment]
         if self._scheme == "muscl":
-            return _state(linear[0]), _state(linear[1]), None
+            return state(linear[0]), state(linear[1]), None
 
         # What is averaged is reconstructed, surface, discharge and bed: fifth order. Linearly near dry cells.
         h, v = w[:, :1], w[:, 2:last]
@@ -270,20 +280,18 @@ class ShallowWaterStep(CellStep):
             amid = amid + tap / 1920.0 * averages.narrow(dim, 1 + i, cells)
         middle = (amid[:, :1] - amid[:, -1:], amid[:, :1])
         with torch.no_grad():
-            # Cells -1 ... N that are wet with their neighbours, and where the polynomials leave enough water.
-            lines = -h.nan_to_num(0.0).movedim(dim, -1)
-            least = torch.nn.functional.max_pool1d(lines.reshape(-1, 1, lines.shape[-1]), 5, stride=1)
-            own = _ENOUGH * h.narrow(dim, 2, cells + 2)
-            wet = -least.reshape(*lines.shape[:-1], -1).movedim(-1, dim) > self.dry
-            one = torch.ones_like(wet.narrow(dim, 0, 1))
-            wet = wet & torch.cat((high[0][0] > own.narrow(dim, 0, cells + 1), one), dim=dim)
-            wet = wet & torch.cat((one, high[1][0] > own.narrow(dim, 1, cells + 1)), dim=dim)
-            wet = wet & torch.cat((one, middle[0] > own.narrow(dim, 1, cells), one), dim=dim)
+            # Cells that are wet with their neighbours, and where the polynomials leave enough water.
+            inner = -h.nan_to_num(0.0).narrow(dim, 1, cells + 4).movedim(dim, -1)
+            least = -torch.nn.functional.max_pool1d(inner.reshape(-1, 1, cells + 4), 5, stride=1)
+            inside = least.reshape(*inner.shape[:-1], cells).movedim(-1, dim) > self.dry
+            for part in (high[0][0].narrow(dim, 1, cells), high[1][0].narrow(dim, 0, cells), middle[0]):
+                inside = inside & (part > _ENOUGH * depth)
             if first_order is not None:
-                wet = wet & ~self._ghosts(first_order, axis, 1)
-            inside = wet.narrow(dim, 1, cells)
+                inside = inside & ~first_order
+            # Ghost cells do as the cells whose images they are, or water would be lost at the sides.
+            wet = self._ghosts(inside, axis, 1)
         left, right = (
-            cast(_State, tuple(torch.where(c, a, b) for a, b in zip(polynomial, _state(line), strict=True)))
+            cast(_State, tuple(torch.where(c, a, b) for a, b in zip(polynomial, state(line), strict=True)))
             for c, polynomial, line in zip(_pair(wet, axis), high, linear, strict=True)
         )
         ha, hd = right[0].narrow(dim, 0, cells), left[0].narrow(dim, 1, cells)
@@ -336,6 +344,10 @@ def _state(w: Tensor) -> _State:
     return w[:, :1], w[:, 1:2], w[:, 2:]
 
 
+def _of_depth(w: Tensor) -> _State:
+    return w[:, :1], w[:, :1], w[:, 1:]
+
+
 def _from_discharge(w: Tensor) -> _State:
     """Depth, surface and velocity of surface, discharge and bed; of use where it is wet."""
     surface, discharge, bed = w[:, :1], w[:, 1:-1], w[:, -1:]
@@ -356,10 +368,11 @@ def _pair(w: Tensor, axis: int) -> tuple[Tensor, Tensor]:
 
 
 def _is_sound(u: Tensor) -> bool:
-    """Whether no depth is below zero, or one is by more than rounding."""
+    """Whether a state has cells, and no depth is below zero by more than rounding."""
+    if u.ndim < 3 or u.shape[1] < 2 or not u.numel():
+        return False
     depth = u.detach()[:, 0].nan_to_num(0.0, 0.0, 0.0)
-    lowest = depth.amin()
-    return bool((lowest >= 0) | (lowest < -4 * torch.finfo(u.dtype).eps * depth.amax()))
+    return bool(depth.amin() >= -4 * torch.finfo(u.dtype).eps * depth.amax())
 
 
 # --- Riemann solvers: (equation, left, right, axis) -> mass (B, 1, *faces) and momentum (B, D, *faces) ----
@@ -573,7 +586,9 @@ def shallow_water(
             f"shallow_water got a grid of {grid.dimension} axes; ShallowWater lives in {pde.dimensions}."
         )
     if grid.centering != "cell":
-        raise ValueError("shallow_water got a grid of nodes; make it with Grid(..., centering='cell').")
+        raise ValueError(
+            "shallow_water got a grid of nodes; it steps averages over cells. Use Grid(..., centering='cell')."
+        )
     unknown = sorted({side for pair in grid.sides for side in pair if side not in _SIDES})
     if unknown:
         raise ValueError(f"shallow_water got sides {unknown}; it knows {list(_SIDES)}.")
