@@ -162,9 +162,10 @@ def acoustic(
     as the mean of two cells on their face. The choice for smooth waves, long times and inverse problems.
 
     "volumes": averages of all fields over cells, the exact Riemann solution at each face, with its jump of
-    impedance, and SSPRK3. Second order on smooth waves with "muscl" and the unlimited "fromm", whose step is
-    linear in the state; the integral of p/K is kept to rounding between walls, that of rho v on periodic
-    boxes, and energy is lost where waves are short. The choice for discontinuous waves and media.
+    impedance, and SSPRK3. Second order on smooth waves in 2D and 3D. "fromm" and "upwind5" are without limiters
+    and linear in the state; "upwind5" carries waves over distances with the least error. The integral of p/K is
+    kept to rounding between walls, that of rho v on periodic boxes, and energy is lost where waves are short.
+    The choice for discontinuous waves and for states that hold averages.
     LeVeque, Finite Volume Methods for Hyperbolic Problems (2002), section 9.9.
 
     Sides: "periodic"; "wall", rigid; "outflow", where waves leave. Without a layer an outflow is
@@ -184,7 +185,7 @@ def acoustic(
         substeps: equal substeps of a Step; None takes as many as `cfl` times the stable limit asks for.
         cfl: part of the stable limit, 0.9 for staggered steps, whose dispersion falls towards 1, and 0.5
             for volumes.
-        reconstruction: of volumes: "godunov", "muscl", "fromm", "weno5".
+        reconstruction: of volumes: "godunov", "muscl", "fromm", "upwind5", "weno5".
 
     Raises:
         ValueError: the grid, the layer or a number does not fit, or the substeps asked for are longer than

@@ -16,7 +16,7 @@ from sciml.solvers.finite_volume.reconstruction import Faces, godunov, muscl, we
 from sciml.solvers.waves.layers import Layer, Sponge, check_layer, depth, open_axes, strength
 from sciml.solvers.waves.staggered import check_field, check_grid, choose_substeps
 
-Reconstruct = Literal["godunov", "muscl", "fromm", "weno5"]
+Reconstruct = Literal["godunov", "muscl", "fromm", "upwind5", "weno5"]
 
 
 def _fromm(w: Tensor, axis: int) -> Faces:
@@ -27,11 +27,21 @@ def _fromm(w: Tensor, axis: int) -> Faces:
     return (middle + slope).narrow(axis, 0, inner - 1), (middle - slope).narrow(axis, 1, inner - 1)
 
 
+def _upwind5(w: Tensor, axis: int) -> Faces:
+    """Of fifth order along an axis, unlimited: what WENO5 is on smooth data, at a fifth of its cost."""
+    faces = w.shape[axis] - 5
+    a, b, c, d, e, f = (w.narrow(axis, i, faces) for i in range(6))
+    left = (2.0 * a - 13.0 * b + 47.0 * c + 27.0 * d - 3.0 * e) / 60.0
+    right = (2.0 * f - 13.0 * e + 47.0 * d + 27.0 * c - 3.0 * b) / 60.0
+    return left, right
+
+
 # Face states, and how many ghost cells they read on each side.
 _RECONSTRUCTIONS: dict[str, tuple[Callable[[Tensor, int], Faces], int]] = {
     "godunov": (godunov, 1),
     "muscl": (muscl, 2),
     "fromm": (_fromm, 2),
+    "upwind5": (_upwind5, 3),
     "weno5": (weno5, 3),
 }
 

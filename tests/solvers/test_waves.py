@@ -127,13 +127,30 @@ def test_volumes_keep_compression_and_momentum_and_lose_energy() -> None:
     grid = cells(10, 8)
     pde = Acoustics(field(grid, 0.3, 5.0, 1), field(grid, 0.5, 2.0, 2))
     u = torch.randn(1, 3, 10, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    for reconstruction in ("godunov", "muscl", "fromm", "weno5"):
+    for reconstruction in ("godunov", "muscl", "fromm", "upwind5", "weno5"):
         step = acoustic(pde, grid, 0.5, scheme="volumes", reconstruction=reconstruction, cfl=1.0)
         last = rollout(step, 4)(u)[:, -1]
         before, after = pde.invariants(u, grid), pde.invariants(last, grid)
         for name in ("compression", "momentum_x", "momentum_y"):
             assert abs(float(after[name] - before[name])) < 1e-12  # rounding of sums of order one
         assert 0 < float(after["energy"]) < float(before["energy"])
+
+
+def test_orders_of_reconstructions_along_a_line() -> None:
+    """A wave that runs right round a line, whose cell averages are its values times a constant."""
+    for reconstruction, order in (("fromm", 2), ("upwind5", 5), ("weno5", 5)):
+        errors = []
+        for n in (20, 40):
+            grid = Grid((n,), (1.0,), centering="cell")
+            p = torch.sin(2 * math.pi * grid.coordinates())[None]
+            u = torch.cat([p, p], dim=1)
+            # Steps that shrink as the error does, so that the third order in time does not show.
+            count = 10 * math.ceil((n / 4) ** (5 / 3)) // 2
+            step = acoustic(
+                Acoustics(), grid, 1.0, scheme="volumes", reconstruction=reconstruction, substeps=count
+            )  # type: ignore[arg-type]
+            errors.append(float((step(u) - u).abs().max()))
+        assert math.log2(errors[0] / errors[1]) == pytest.approx(order, abs=0.2), reconstruction
 
 
 def test_the_riemann_solution_at_an_interface() -> None:
@@ -275,7 +292,7 @@ def test_gradients(kind: type[Any]) -> None:
     assert random_directions(lambda *m: solver(kind(*m), closed, 0.05, substeps=3)(start), medium[:count])
 
 
-@pytest.mark.parametrize("reconstruction", ["fromm", "godunov"])
+@pytest.mark.parametrize("reconstruction", ["fromm", "upwind5"])
 def test_gradients_of_volumes(reconstruction: Any) -> None:
     grid = cells(6, 5, boundary=("outflow", "wall"))
     u = torch.randn(1, 4, 6, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -379,26 +396,19 @@ def test_refusals() -> None:
             PML(**wrong)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("kind", [Acoustics, MaxwellTM])
+@pytest.mark.parametrize(("kind", "factor"), [(Acoustics, 1.01), (MaxwellTM, -1.0)])
 def test_wrong_signs_and_coefficients_fail_their_certificate(
-    kind: type[Any], monkeypatch: pytest.MonkeyPatch
+    kind: type[Any], factor: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """One derivative of the first field, one per cent too strong or the wrong way round."""
     right = Leapfrog._difference
 
-    def slanted(self: Leapfrog, f: Tensor, term: Any) -> Tensor:
-        """One term of the first kick, one per cent too strong."""
-        return (1.01 if term.axis == 0 and term.target == 0 else 1.0) * right(self, f, term)
+    def wrong(self: Leapfrog, f: Tensor, term: Any) -> Tensor:
+        return (factor if term.axis == 0 and term.target == 0 else 1.0) * right(self, f, term)
 
-    def turned(self: Leapfrog, f: Tensor, term: Any) -> Tensor:
-        return (-1.0 if term.axis == 0 else 1.0) * right(self, f, term)
-
-    for wrong in (slanted, turned):
-        with monkeypatch.context() as patch:
-            patch.setattr(Leapfrog, "_difference", wrong)
-            certificate = verify(kind)
-        assert {c.name for c in certificate.checks if not c.passed} >= {
-            "order of the rate of change in a varying medium" + (", staggered" if kind is Acoustics else "")
-        }
+    monkeypatch.setattr(Leapfrog, "_difference", wrong)
+    failed = {c.name for c in verify(kind).checks if not c.passed}
+    assert "order of the rate of change in a varying medium" in {name.split(", ")[0] for name in failed}
 
 
 def test_a_wrong_riemann_solution_is_seen_at_an_interface(monkeypatch: pytest.MonkeyPatch) -> None:
