@@ -7,7 +7,7 @@ Not differentiable.
 from __future__ import annotations
 
 from itertools import product
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -19,6 +19,9 @@ from sciml.solvers.time.etdrk import Etdrk
 
 if TYPE_CHECKING:
     from sciml.solvers.lanes.fields import FieldSteps
+
+
+Block = tuple[Any, ...]
 
 
 class HalfSpectra:
@@ -47,7 +50,7 @@ class HalfSpectra:
             for n, m in zip(points, kept, strict=True)
         ]
         ends[-1] = ends[-1][:1]
-        self._blocks = [
+        self._blocks: list[tuple[Block, Block]] = [
             ((..., *(inner for inner, _ in corner)), (..., *(outer for _, outer in corner)))
             for corner in product(*ends)
         ]

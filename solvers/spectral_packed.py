@@ -144,8 +144,7 @@ class Packed:
             tuple((c, None if m is None else self.band.cut(full(m))) for ((c, m),) in form.inputs),
             # The scaling of the forward transform, which its own pass would cost.
             tuple(
-                tuple(None if m is None else self.band.cut(full(m)) / count for m in row)
-                for row in form.outputs
+                tuple(self.band.cut(full(m)) / count for m in row if m is not None) for row in form.outputs
             ),
             # The same source for both samples of a pair.
             tuple(None if c is None else self.band.cut(full(c)) * (1 + 1j) for c in form.constants),

@@ -209,11 +209,11 @@ def measure(seconds: float) -> list[dict[str, Any]]:
                     "median_us": 1e6 * statistics.median(values) / SUBSTEPS,
                 }
             row["difference from"] = difference
-            for form in steps:
+            for kind_of_step in steps:
                 for base in [*BASES, *peers]:
                     if base in row:
-                        row[f"{form} / {base}"] = {
-                            kind: row[form][f"{kind}_us"] / row[base][f"{kind}_us"]
+                        row[f"{kind_of_step} / {base}"] = {
+                            kind: row[kind_of_step][f"{kind}_us"] / row[base][f"{kind}_us"]
                             for kind in ("min", "median")
                         }
             rows.append(row)

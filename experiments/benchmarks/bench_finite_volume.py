@@ -14,6 +14,7 @@ import argparse
 import logging
 import time
 from collections.abc import Callable
+from functools import partial
 from importlib.util import find_spec
 from typing import Any
 
@@ -26,6 +27,7 @@ from sciml.pdes import CompressibleEuler
 from sciml.solvers.finite_volume import finite_volume
 from sciml.solvers.finite_volume.exact import SOD
 from sciml.solvers.lanes import available
+from sciml.step import Step
 
 GAS = CompressibleEuler()
 
@@ -43,6 +45,11 @@ def blast(n: int) -> tuple[Grid, Tensor, float]:
     pressure = 1.0 + 9.0 * torch.exp(-((x - 0.5).square() + (y - 0.5).square()) / 0.01)
     rest = torch.zeros_like(x)
     return grid, GAS.conservative(torch.stack([torch.ones_like(x), rest, rest, pressure]).unsqueeze(0)), 0.1
+
+
+def density(step: Step, u: Tensor) -> Tensor:
+    """The density of the first sample after a step."""
+    return step(u)[0, 0]
 
 
 def pyclaw_run(grid: Grid, start: Tensor, end: float) -> Callable[[], Tensor]:
@@ -92,11 +99,7 @@ def measure(name: str, n: int, batch: int, seconds: float) -> list[dict[str, Any
         for dtype in (torch.float64, torch.float32):
             u = start.to(dtype).repeat(batch, *[1] * (start.ndim - 1))
 
-            def run(step: Any = step, u: Tensor = u) -> Tensor:
-                density: Tensor = step(u)[0, 0]
-                return density
-
-            runs[f"{form} {str(dtype)[6:]}"] = (batch, run)
+            runs[f"{form} {str(dtype)[6:]}"] = (batch, partial(density, step, u))
     if find_spec("clawpack") is not None:
         runs["pyclaw float64"] = (1, pyclaw_run(grid, start, end))
     errors = {key: float((run().double() - exact).abs().mean()) for key, (_, run) in runs.items()}
