@@ -17,6 +17,7 @@ from sciml.odes.base import ODE
 from sciml.pdes.acoustics import Acoustics, AcousticScattering
 from sciml.pdes.base import PDE, ConservationLaw, Elliptic, SemiLinear
 from sciml.pdes.boussinesq import Boussinesq
+from sciml.pdes.diffusion_law import DiffusionLaw
 from sciml.pdes.maxwell import MaxwellEquations
 from sciml.pdes.navier_stokes import NavierStokes
 from sciml.pdes.shallow_water import ShallowWater
@@ -150,7 +151,10 @@ def build(
     - `NavierStokes` and `Boussinesq` on a grid of cells, periodic or between walls: a staggered grid, see
       `incompressible`, which also takes inflows, moving walls and obstacles.
     - any equation on nodes with bounded sides: finite differences (order 4 where `order` is 4 and the
-      axes have the points, else 2), explicit Runge-Kutta; nodes on Dirichlet sides hold their value.
+      axes have the points, else 2); explicit Runge-Kutta, or diffusion implicit and the rest explicit where it is
+      stiff and `SemiLinear`; nodes on Dirichlet sides hold their value.
+    - `DiffusionLaw` on cells or nodes, and `SemiLinear` on cells with bounded sides: fluxes between control
+      volumes, implicit or explicit by stiffness. What sides hold beyond zero is told to `parabolic.parabolic`.
     - `SemiLinear` on nodes with bounded sides and `basis="trigonometric"`: sine and cosine series, ETDRK. Never
       chosen unasked, because Dirichlet sides are then zero rather than held at the values of the state.
     - heat and advection(-diffusion) on a `Mesh`: linear finite elements, implicit (extra `fem`).
@@ -179,7 +183,8 @@ def build(
         stepping: of a semi-linear equation in series. "auto" takes exponential steps where the linear part is
             stiff, h max|L| > 1/2, or its coefficients are given; explicit ones where it is not stiff and they learn,
             so that the tables of exponential steps would be made and differentiated anew in every call. The
-            others insist.
+            others insist. On nodes with bounded sides "auto" takes implicit diffusion where that is cheaper, and
+            "explicit" insists on the other.
         tolerance: error of an inner step of an `ODE`, for steps that follow it.
 
     Returns a `Solver` that computes in the precision of the state and says what it is in `.method`,
@@ -230,11 +235,12 @@ def build(
         and domain.centering == "node"
         and (all(domain.periodic) or basis == "trigonometric")
     )
-    if stepping != "auto" and not in_series:
+    on_lines = isinstance(domain, Grid) and domain.centering == "node" and not isinstance(pde, DiffusionLaw)
+    if stepping != "auto" and not in_series and not (stepping == "explicit" and on_lines):
         raise UserError(
             f"build got stepping={stepping!r} for {name} on a {type(domain).__name__}; that is a choice for "
-            "semi-linear equations on a Grid of nodes with periodic sides, or with basis='trigonometric'. Leave "
-            "stepping='auto'."
+            "semi-linear equations on a Grid of nodes with periodic sides, or with basis='trigonometric'; between "
+            "other sides 'explicit' alone. Leave stepping='auto'."
         )
     if isinstance(domain, Cloud):
         raise UserError(f"build got a Cloud; {name} is solved on a Grid or a Mesh.")
@@ -251,7 +257,7 @@ def build(
     if isinstance(pde, ShallowWater):
         from sciml.solvers.finite_volume.shallow_water import build_shallow_water
 
-        return build_shallow_water(pde, domain, dt, cfl, substeps)
+        return build_shallow_water(pde, domain, dt, 0.4 if cfl is None else cfl, substeps)
     if isinstance(pde, ConservationLaw):
         if domain.centering != "cell":
             raise UserError(
@@ -271,13 +277,19 @@ def build(
         return Solver(step, substeps, step.method, reason)
     if domain.centering == "cell" and isinstance(pde, (NavierStokes, Boussinesq)):
         return _staggered(pde, domain, dt, substeps)
+    if isinstance(pde, DiffusionLaw) or (
+        isinstance(pde, SemiLinear) and domain.centering == "cell" and not all(domain.periodic)
+    ):
+        from sciml.solvers.parabolic.choose import build_parabolic
+
+        return build_parabolic(pde, domain, dt, order, substeps, max_speed)
     if domain.centering != "node":
         raise UserError(
             f"build got {name} on a grid of cells; it is solved at nodes. Use Grid(..., centering='node')."
         )
     if isinstance(pde, SemiLinear) and in_series:
         return _series(pde, domain, dt, order, substeps, max_speed, stepping)
-    return _lines(pde, domain, dt, order, substeps, max_speed)
+    return _lines(pde, domain, dt, order, substeps, max_speed, stepping)
 
 
 def _series(
@@ -405,7 +417,15 @@ def _amplification(step: PseudoSpectral, rate: float) -> float:
     return worst
 
 
-def _lines(pde: PDE, grid: Grid, dt: float, order: int, substeps: int | None, max_speed: float) -> Solver:
+def _lines(
+    pde: PDE,
+    grid: Grid,
+    dt: float,
+    order: int,
+    substeps: int | None,
+    max_speed: float,
+    stepping: Choice,
+) -> Solver:
     name = type(pde).__name__
     accuracy = 4 if order == 4 and min(grid.shape) >= 8 else 2
     try:
@@ -435,6 +455,13 @@ def _lines(pde: PDE, grid: Grid, dt: float, order: int, substeps: int | None, ma
     stable = math.inf if inverse == 0 else 1.0 / inverse
     limit = _SAFETY * stable
     count = max(1, math.ceil(dt / limit)) if substeps is None else substeps
+    if stepping == "auto" and (substeps is None or dt / count * stiff > tableau.stability_limit(-1)):
+        from sciml.solvers.parabolic.choose import implicit_lines
+
+        needed = max(1, math.ceil(dt / limit))
+        implicit = implicit_lines(pde, grid, dt, order, accuracy, substeps, max_speed, needed)
+        if implicit is not None:
+            return implicit
     if dt / count * stiff > tableau.stability_limit(-1):
         raise UserError(
             f"build got substeps={substeps} for {name}: explicit {tableau.name} substeps of {dt / count:.3g} "

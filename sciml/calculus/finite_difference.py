@@ -1,4 +1,4 @@
-"""Finite differences of second and fourth order on uniform grids, with walls."""
+"""Finite differences of second, fourth and sixth order on uniform grids, with walls."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sciml.calculus.constants import Constants
 from sciml.calculus.spectral import check_request
 from sciml.domains import Grid
 
-Accuracy = Literal[2, 4]
+Accuracy = Literal[2, 4, 6]
 
 
 @lru_cache(maxsize=256)
@@ -50,7 +50,7 @@ def stencil(offsets: tuple[int, ...], derivative: int) -> tuple[float, ...]:
 
 
 class FiniteDifference(Calculus):
-    """Central differences of order 2 or 4, one-sided of the same order at walls.
+    """Central differences of order 2, 4 or 6, one-sided of the same order at walls.
 
     Second derivatives use their own compact stencil, not the first one twice, so the chequerboard is
     damped. What the sides of the grid mean:
@@ -66,7 +66,7 @@ class FiniteDifference(Calculus):
 
     Args:
         grid: nodes or cells, 1D to 3D.
-        order: 2 or 4, the power of the spacing in the error.
+        order: 2, 4 or 6, the power of the spacing in the error.
 
     Raises:
         ValueError: the order is another one; an axis has too few points for its stencil; a side is
@@ -77,7 +77,7 @@ class FiniteDifference(Calculus):
     def __init__(self, grid: Grid, order: Accuracy = 2) -> None:
         super().__init__()
         if order not in get_args(Accuracy):
-            raise ValueError(f"FiniteDifference got order {order!r}; expected 2 or 4.")
+            raise ValueError(f"FiniteDifference got order {order!r}; expected 2, 4 or 6.")
         for axis, sides in enumerate(grid.sides):
             if "inflow" in sides:
                 raise ValueError(

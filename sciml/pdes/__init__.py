@@ -13,6 +13,8 @@ from sciml.pdes.burgers import Burgers, ConservativeBurgers, ScalarBurgers
 from sciml.pdes.cahn_hilliard import CahnHilliard
 from sciml.pdes.compressible_navier_stokes import CompressibleNavierStokes
 from sciml.pdes.darcy import Darcy
+from sciml.pdes.diffusion_law import DiffusionLaw
+from sciml.pdes.diffusion_sorption import DiffusionSorption
 from sciml.pdes.euler import CompressibleEuler
 from sciml.pdes.fisher_kpp import FisherKPP
 from sciml.pdes.fitzhugh_nagumo import FitzHughNagumo
@@ -28,6 +30,7 @@ from sciml.pdes.maxwell import Maxwell, MaxwellTE, MaxwellTM
 from sciml.pdes.navier_stokes import NavierStokes
 from sciml.pdes.navier_stokes_vorticity import NavierStokesVorticity
 from sciml.pdes.poisson import Poisson
+from sciml.pdes.porous_medium import PorousMedium, Stefan
 from sciml.pdes.scalar_law import ScalarLaw
 from sciml.pdes.schroedinger import GrossPitaevskii, Schroedinger
 from sciml.pdes.shallow_water import ShallowWater
@@ -67,6 +70,9 @@ PDES: tuple[type[PDE], ...] = (
     GrayScott,
     FitzHughNagumo,
     BelousovZhabotinsky,
+    PorousMedium,
+    Stefan,
+    DiffusionSorption,
     CompressibleEuler,
     CompressibleNavierStokes,
     InviscidBurgers,
@@ -98,6 +104,8 @@ __all__ = [
     "ConservationLaw",
     "ConservativeBurgers",
     "Darcy",
+    "DiffusionLaw",
+    "DiffusionSorption",
     "Dispersion",
     "Elliptic",
     "FisherKPP",
@@ -118,6 +126,7 @@ __all__ = [
     "NavierStokes",
     "NavierStokesVorticity",
     "Poisson",
+    "PorousMedium",
     "ScalarBurgers",
     "ScalarLaw",
     "Schroedinger",
@@ -125,6 +134,7 @@ __all__ = [
     "ShallowWater",
     "ShearForcing",
     "Smoke",
+    "Stefan",
     "SwiftHohenberg",
     "Traffic",
     "Wave",

@@ -27,6 +27,8 @@ from sciml.pdes import (
     CahnHilliard,
     CompressibleEuler,
     ConservativeBurgers,
+    DiffusionLaw,
+    DiffusionSorption,
     FisherKPP,
     FitzHughNagumo,
     GrayScott,
@@ -37,7 +39,9 @@ from sciml.pdes import (
     KuramotoSivashinsky,
     NavierStokes,
     NavierStokesVorticity,
+    PorousMedium,
     ScalarBurgers,
+    Stefan,
     Wave,
 )
 from sciml.pdes.base import ConservationLaw
@@ -74,6 +78,10 @@ NOT_NEGATIVE = [
     (FitzHughNagumo, "diffusivity_v"),
     *[(BelousovZhabotinsky, f"diffusivity_{x}") for x in "uvw"],
     (CompressibleEuler, "gamma"),
+    (PorousMedium, "exponent"),
+    (PorousMedium, "diffusivity"),
+    (Stefan, "diffusivity"),
+    *[(DiffusionSorption, x) for x in ("diffusivity", "porosity", "density", "partition", "exponent")],
 ]
 SOUND = {"forcing": None, "conductivity": None}  # arguments that may be absent
 
@@ -152,10 +160,11 @@ def test_every_solver_refuses_other_channels_points_and_domains(kind: Any) -> No
         with pytest.raises(ValueError, match=r"got a state of shape .*expected \(B, .*channels \('"):
             step(torch.ones(shape, dtype=torch.float64))
     for dt in (0, -0.1, math.nan, math.inf, "0.1", None):
-        with pytest.raises(ValueError, match=f"dt={dt}; expected a positive time"):
+        with pytest.raises(ValueError, match=f"dt={dt!r}; expected a positive time"):
             build(pde, grid, dt)  # type: ignore[arg-type]
     other = "node" if grid.centering == "cell" else "cell"
-    if not issubclass(kind, (NavierStokes, Boussinesq)):  # solved on nodes and on faces of cells
+    # These are solved on nodes, and on cells or their faces.
+    if not issubclass(kind, (NavierStokes, Boussinesq, DiffusionLaw)):
         with pytest.raises(ValueError, match=rf"Use.* Grid\(..., centering='{grid.centering}'\)"):
             build(pde, Grid(grid.shape, grid.lengths, centering=other), 0.01)  # type: ignore[arg-type]
     for dimension in {1, 2, 3} - set(kind.dimensions):
@@ -199,8 +208,10 @@ def test_unstable_substeps_are_refused_with_the_limit_and_the_remedy() -> None:
     with pytest.raises(ValueError, match=r"The limit is about 0.00391: use at least (\d+) substeps, or"):
         burgers_blows_up(1)
     burgers_blows_up(26)
+    line = Grid((256,), (1.0,), boundary="dirichlet")
     with pytest.raises(ValueError, match=r"diffusive limit 7.67e-05 .* Use at least 1304 substeps"):
-        build(Heat(0.1), Grid((256,), (1.0,), boundary="dirichlet"), 0.1, substeps=1)
+        build(Heat(0.1), line, 0.1, substeps=1, stepping="explicit")
+    assert "diffusion implicit" in build(Heat(0.1), line, 0.1, substeps=1).method
     gas = CompressibleEuler()
     step = build(gas, Grid((64,), (1.0,), centering="cell"), 0.1, substeps=1)
     with pytest.raises(ValueError, match=r"CFL number .* Use at least \d+ substeps, a smaller dt"):

@@ -154,7 +154,12 @@ def test_the_spectral_radius_of_known_operators() -> None:
         (CompressibleEuler(), LINE, {}, "centering='cell'"),
         (Heat(), Cloud(((0.0, 1.0), (0.0, 1.0))), {}, "got a Cloud"),
         (Darcy(), Grid((8, 8), (1.0, 1.0)), {}, "sciml.solvers.elliptic"),
-        (Heat(1.0), Grid((64,), (1.0,), boundary="dirichlet"), {"substeps": 2}, "diffusive limit"),
+        (
+            Heat(1.0),
+            Grid((64,), (1.0,), boundary="dirichlet"),
+            {"substeps": 2, "stepping": "explicit"},
+            "diffusive limit",
+        ),
         (Advection(1.0), Grid((64,), (1.0,), boundary="wall"), {}, "wall"),
         (Burgers(0.1), Grid((64,), (1.0,), boundary="dirichlet"), {"order": 2}, "Use order 3 or 4"),
         (

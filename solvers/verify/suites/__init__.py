@@ -11,6 +11,7 @@ from sciml.solvers.verify.suites import (
     incompressible,
     linear,
     odes,
+    parabolic,
     reactions,
     scalar_laws,
     shallow_water,
@@ -28,6 +29,7 @@ SUITES: Suites = {
     **flow.SUITES,
     **incompressible.SUITES,  # adds walls to what flow measures of NavierStokes
     **reactions.SUITES,
+    **parabolic.SUITES,  # adds real sides to what linear and reactions measure
     **euler.SUITES,
     **scalar_laws.SUITES,
     **shallow_water.SUITES,
