@@ -79,7 +79,7 @@ class CompressibleNavierStokes(IdealGas):
         """
         dimension = q.shape[1] - 1
         velocity, shear, heat = q[:, :dimension], gradient[:, :dimension], gradient[:, -1:]
-        divergence = sum(shear[:, i, i] for i in range(dimension)).unsqueeze(1)
+        divergence = torch.stack([shear[:, i, i] for i in range(dimension)]).sum(dim=0).unsqueeze(1)
         mu, bulk = fit(self.viscosity, q), fit(self.bulk_viscosity, q)
         pull = (bulk - 2.0 / 3.0 * mu) * divergence
         identity = torch.eye(dimension, dtype=q.dtype, device=q.device)

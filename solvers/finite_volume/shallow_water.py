@@ -102,7 +102,7 @@ class ShallowWaterStep(CellStep):
             u: depth and discharge, cell averages.
             first_order: (B, 1, *cells), cells in which the reconstruction is replaced by the average.
         """
-        return self._rate(u, None, first_order)
+        return self._rate(u, 0.0, first_order)
 
     def _rate(self, u: Tensor, h: Duration, first_order: Tensor | None = None) -> Tensor:
         """`rate`, with fluxes cut so that in a time h no cell gives away more water than it has."""
@@ -297,10 +297,11 @@ class ShallowWaterStep(CellStep):
         ha, hd = right[0].narrow(dim, 0, cells), left[0].narrow(dim, 1, cells)
         wa, wd = right[1].narrow(dim, 0, cells), left[1].narrow(dim, 1, cells)
         # Where the cell is linear, so is its middle: Richardson's extrapolation then changes nothing.
-        deep, level = (
+        at_middle = (
             torch.where(inside, a, b)
             for a, b in zip(middle, (0.5 * (ha + hd), 0.5 * (wa + wd)), strict=True)
         )
+        deep, level = at_middle
         return left, right, (deep, level)
 
     def _limited(self, depth: Tensor, fluxes: list[Tensor], h: Duration) -> Tensor | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable
+from functools import partial
 from importlib.util import find_spec
 from typing import Any
 
@@ -70,11 +71,11 @@ def manufactured(n: int, kinds: tuple[tuple[str, str], ...], centering: str, a: 
 
         name = "xyz"[axis] + "-+"[end]
         if kinds[axis][end] == "dirichlet":
-            conditions[name] = Value(lambda x: values(solution, x))
+            conditions[name] = Value(partial(values, solution))
         elif kinds[axis][end] == "neumann":
-            conditions[name] = Flux(lambda x, out=outward: values(out, x))
+            conditions[name] = Flux(partial(values, outward))
         else:
-            conditions[name] = Robin(2.0, lambda x, given=film: values(given, x))
+            conditions[name] = Robin(2.0, partial(values, film))
     x = grid.coordinates()
     found = solve_darcy(
         values(a, x)[None, None], values(source(a), x)[None, None], grid, conditions=conditions

@@ -5,6 +5,7 @@ from __future__ import annotations
 import cmath
 import math
 from collections.abc import Callable
+from functools import partial
 from itertools import product
 
 import torch
@@ -57,7 +58,7 @@ def _euler(cls: type[CompressibleEuler]) -> list[Check]:
         at_most(
             "L1 error of a double rarefaction's density",
             tube_error(pde, DOUBLE_RAREFACTION, 200),
-            4e-3,
+            5e-3,
             "200 cells, t = 0.15, near vacuum",
         ),
         at_most(
@@ -162,7 +163,7 @@ def vortex(gas: IdealGas, x: Tensor, t: float) -> Tensor:
 
 def _vortex_error(gas: IdealGas, n: int, time: float = 1.0, **scheme: str) -> float:
     grid = Grid((n, n), (10.0, 10.0), origin=-5.0, centering="cell")
-    start, end = (averaged(lambda x, t=t: vortex(gas, x, t), grid) for t in (0.0, time))
+    start, end = (averaged(partial(vortex, gas, t=t), grid) for t in (0.0, time))
     with torch.no_grad():
         found = finite_volume(gas, grid, time, **scheme)(start)  # type: ignore[arg-type]
     return float((found - end)[:, 0].abs().mean())
@@ -230,7 +231,7 @@ def _shock_error(cls: type[CompressibleNavierStokes], n: int) -> float:
         return gas.conservative(torch.stack((w[0], w[1] + drift, w[2])).unsqueeze(0))
 
     far = [state(torch.tensor([[s]], dtype=torch.float64), 0.0)[0, :, 0] for s in (-9.0, 9.0)]
-    start, end = (averaged(lambda x, t=t: state(x, t), grid) for t in (0.0, time))
+    start, end = (averaged(partial(state, t=t), grid) for t in (0.0, time))
     with torch.no_grad():
         step = finite_volume(
             gas, grid, time, cfl=0.8, conditions={"x-": Inflow(far[0]), "x+": Inflow(far[1])}

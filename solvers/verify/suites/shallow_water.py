@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 
@@ -34,7 +35,7 @@ def averages(function: Callable[[Tensor], Tensor], grid: Grid, nodes: int = 4) -
     places, weights = np.polynomial.legendre.leggauss(nodes)
     x = grid.coordinates().unsqueeze(0)
     total: Tensor | None = None
-    for index in np.ndindex(*[nodes] * grid.dimension):
+    for index in itertools.product(range(nodes), repeat=grid.dimension):
         shift = torch.tensor(
             [0.5 * h * places[i] for i, h in zip(index, grid.spacing, strict=True)], dtype=torch.float64
         )
