@@ -13,6 +13,9 @@ from sciml.solvers.finite_volume.formulas import half_slope, weno_face
 
 Faces = tuple[Tensor, Tensor]
 
+# Square of the share of all waves' variation below which that of one of them counts as none.
+_SMOOTH = 1e-3
+
 
 def godunov(w: Tensor, axis: int) -> Faces:
     """Averages themselves; first order, one ghost cell."""
@@ -48,8 +51,12 @@ def weno5(w: Tensor, axis: int) -> Faces:
 
 def _weno5_face(a: Tensor, b: Tensor, c: Tensor, d: Tensor, e: Tensor) -> Tensor:
     """Value at the face between c and d, from the side of c."""
-    # Large enough that the square of tau / b stays finite beside a jump, where b may vanish on one side only.
-    return weno_face(a, b, c, d, e, 1e-40 if a.dtype == torch.float64 else 1e-12)
+    return weno_face(a, b, c, d, e, _tiny(a))
+
+
+def _tiny(a: Tensor) -> float:
+    """Large enough that the square of tau / b stays finite beside a jump, where b may vanish on one side only."""
+    return 1e-40 if a.dtype == torch.float64 else 1e-12
 
 
 def weno5_characteristic(gas: IdealGas, u: Tensor, axis: int) -> Faces:
@@ -108,7 +115,17 @@ def weno5_characteristic(gas: IdealGas, u: Tensor, axis: int) -> Faces:
         return torch.cat((density, momentum, energy), dim=1)
 
     waves = [project(cell) for cell in cells]
-    return restore(_weno5_face(*waves[:5])), restore(_weno5_face(*waves[:0:-1]))
+    # Of the waves that hardly vary beside others, what is left is curvature of the eigenvectors, with an extremum at
+    # every face: weights that follow it make odd and even cells part. They are smooth by the measure of all waves.
+    scale = torch.ones_like(sound).expand_as(waves[0]).clone()
+    scale[:, 1:-1] = sound
+    scale[:, 1 + normal : 2 + normal] = 1.0
+    varies = sum(((b - a) / scale).square() for a, b in zip(waves, waves[1:], strict=False))
+    floor = _SMOOTH * scale.square() * varies.sum(dim=1, keepdim=True) + _tiny(u)
+    return (
+        restore(weno_face(*waves[:5], floor)),
+        restore(weno_face(*waves[:0:-1], floor)),
+    )
 
 
 @dataclass(frozen=True)
