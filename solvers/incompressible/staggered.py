@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from sciml.solvers.incompressible.sides import Sides
+from sciml.solvers.lanes import is_differentiated
 
 
 class Staggered:
@@ -16,8 +17,8 @@ class Staggered:
     other sides they are known.
     """
 
-    def __init__(self, sides: Sides) -> None:
-        self.sides, self.grid = sides, sides.grid
+    def __init__(self, sides: Sides, compiled: bool = False) -> None:
+        self.sides, self.grid, self.compiled = sides, sides.grid, compiled
         self.dimension, self.spacing = self.grid.dimension, self.grid.spacing
         # Faces of an outflow get ghosts along the other axes like all others: its axis comes first.
         self._order = sorted(range(self.dimension), key=lambda a: a != sides.exit)
@@ -26,6 +27,17 @@ class Staggered:
             for side, ghosts in sides.ghosts.items()
         }
         self._cast: dict[tuple[int, torch.dtype, torch.device], Tensor] = {}
+
+    def loops(self, u: Tensor) -> bool:
+        """Whether compiled loops take this state: in 2D, contiguous, on a processor, without derivatives."""
+        return (
+            self.compiled
+            and self.dimension == 2
+            and u.device.type == "cpu"
+            and u.dtype in (torch.float32, torch.float64)
+            and u.is_contiguous()
+            and not is_differentiated(u)
+        )
 
     def cast(self, value: Tensor, like: Tensor) -> Tensor:
         """A constant that lives as long as this, in the precision and place of `like`; kept."""
@@ -38,7 +50,10 @@ class Staggered:
 
     def hold(self, u: Tensor) -> Tensor:
         """A copy of the state with the given velocity on the low sides that have one."""
-        u = u.clone()
+        return self.restore(u.clone())
+
+    def restore(self, u: Tensor) -> Tensor:
+        """`hold` in place."""
         for axis in range(self.dimension):
             if (axis, 0) in self.sides.through and self.sides.grid.sides[axis][0] != "outflow":
                 value = self.sides.through[axis, 0]
@@ -73,39 +88,66 @@ class Staggered:
 
     def divergence(self, u: Tensor, exit: Tensor | None) -> Tensor:
         """Net outflow of each cell over its volume, (B, C, *cells) -> (B, *cells) [1/time]."""
-        total: Tensor | None = None
+        if self.loops(u) and (exit is None or not is_differentiated(exit)):
+            from sciml.solvers.incompressible.compiled import divergence_2d
+
+            after = [self._high(u[:, d : d + 1], d, exit) for d in (0, 1)]
+            none = u.new_zeros(1, max(self.grid.shape))
+            flat = [
+                none[:, : self.grid.shape[1 - d]] if a is None else a.flatten(1)
+                for d, a in enumerate(after)
+            ]
+            return divergence_2d(u, flat, self.spacing)
+        total = torch.zeros((), dtype=u.dtype, device=u.device)
         for d, h in enumerate(self.spacing):
-            face = u[:, d : d + 1]
-            through = self._after(face, d, exit).sub(face)
-            total = through / h if total is None else total.add_(through, alpha=1.0 / h)
-        assert total is not None
-        return total.squeeze(1)
+            face, n = u[:, d], self.grid.shape[d]
+            total = face * (-1.0 / h) if d == 0 else total.sub_(face, alpha=1.0 / h)
+            total.narrow(d + 1, 0, n - 1).add_(face.narrow(d + 1, 1, n - 1), alpha=1.0 / h)
+            high = self._high(face.unsqueeze(1), d, exit)
+            if high is not None:
+                total.narrow(d + 1, n - 1, 1).add_(high.squeeze(1), alpha=1.0 / h)
+        return total
+
+    def _high(
+        self, face: Tensor, d: int, exit: Tensor | None, crop: tuple[int, int] | None = None
+    ) -> Tensor | None:
+        """The faces after the last cells along axis d, (B, 1, *cells, 1 along d), or None where they are zero."""
+        if self.grid.periodic[d]:
+            return face.narrow(d + 2, 0, 1)
+        if d == self.sides.exit:
+            assert exit is not None
+            return exit
+        value = self.sides.through[d, 1]
+        if value is None:
+            return None
+        value = self.cast(value, face)
+        if crop is not None:
+            value = value.narrow(crop[0], crop[1], 1)
+        return value.expand_as(face.narrow(d + 2, 0, 1))
 
     def _after(
         self, face: Tensor, d: int, exit: Tensor | None, crop: tuple[int, int] | None = None
     ) -> Tensor:
         """The high face of each cell along axis d, (B, 1, *cells) -> the same."""
         dim, n = d + 2, face.shape[d + 2]
-        if self.grid.periodic[d]:
-            return face.roll(-1, dim)
-        if d == self.sides.exit:
-            assert exit is not None
-            high = exit
-        else:
-            value = self.sides.through[d, 1]
-            if value is None:
-                high = torch.zeros_like(face.narrow(dim, 0, 1))
-            else:
-                value = self.cast(value, face)
-                if crop is not None:
-                    value = value.narrow(crop[0], crop[1], 1)
-                high = value.expand_as(face.narrow(dim, 0, 1))
+        high = self._high(face, d, exit, crop)
+        if high is None:
+            high = torch.zeros_like(face.narrow(dim, 0, 1))
         return torch.cat((face.narrow(dim, 1, n - 1), high), dim=dim)
 
     def subtract_gradient(
         self, u: Tensor, exit: Tensor | None, q: Tensor, mask: Tensor | None = None
     ) -> tuple[Tensor, Tensor | None]:
         """u - grad q, in place, for q (B, *cells); faces where the mask (D, *cells) is zero stay."""
+        if self.loops(u) and not is_differentiated(q):
+            from sciml.solvers.incompressible.compiled import subtract_gradient_2d
+
+            subtract_gradient_2d(u, q, mask, self.spacing, [low for low, _ in self.sides.ends])
+            if exit is not None and self.sides.exit is not None:
+                d = self.sides.exit
+                last = q.narrow(d + 1, self.grid.shape[d] - 1, 1).unsqueeze(1)
+                exit = exit + last * (2.0 / self.spacing[d])
+            return u, exit
         for d, h in enumerate(self.spacing):
             n, face = self.grid.shape[d], u[:, d]
             low, high = self.sides.ends[d]

@@ -11,13 +11,16 @@ import torch
 from torch import Tensor
 
 from sciml.domains import Conditions, Grid, side_name
+from sciml.extras import require
 from sciml.pdes import Boussinesq, NavierStokes
-from sciml.pdes.forcings import shear_of
 from sciml.pdes.parameters import fit
+from sciml.solvers.incompressible.implicit import Relaxation
 from sciml.solvers.incompressible.obstacles import Bodies, Obstacle
-from sciml.solvers.incompressible.poisson import Dense, FastPoisson, second_difference
+from sciml.solvers.incompressible.poisson import FastPoisson
+from sciml.solvers.incompressible.rates import Rates
 from sciml.solvers.incompressible.sides import Held, Sides, face_coordinates
 from sciml.solvers.incompressible.staggered import Staggered
+from sciml.solvers.lanes import available
 from sciml.solvers.time import SSPRK3
 
 ViscosityName = Literal["auto", "explicit", "implicit"]
@@ -62,17 +65,17 @@ class Incompressible:
         cfl: float,
         max_substeps: int,
         scalar_flux: ScalarFlux,
+        compiled: bool,
     ) -> None:
         self.pde, self.dt, self.domain = pde, dt, grid
         self.grid, self._d = grid, grid.dimension
         self.channels = pde.channels(grid.dimension)
         self.substeps, self.cfl, self.max_substeps = substeps, cfl, max_substeps
-        self._sides, self._faces = sides, Staggered(sides)
+        self._sides, self._faces = sides, Staggered(sides, compiled)
         self.poisson = FastPoisson(grid.shape, grid.spacing, sides.ends)
         self.bodies = Bodies(grid, obstacles, self.poisson) if obstacles else None
         self._limited = scalar_flux == "limited"
-        self._scalar = isinstance(pde, Boussinesq)
-        self._force = self._force_on_faces()
+        self._rates = Rates(pde, self._faces, self.bodies, self._limited, compiled)
         self._warned = False
         blocked = self.bodies is not None or sides.exit is not None or sides.has_outflow
         self._inverse_spacing = torch.tensor([1.0 / h for h in grid.spacing], dtype=torch.float64)
@@ -86,7 +89,8 @@ class Incompressible:
                 "use 'explicit' or 'auto'."
             )
         self.implicit = viscosity == "implicit" or (viscosity == "auto" and pays and not blocked)
-        self._modes = self._viscous_modes() if self.implicit else {}
+        if self.implicit:
+            self._relax = Relaxation(self._faces, len(self.channels))
         where = "" if self.bodies is None else f", {len(self.bodies.masks)} obstacle(s) of cells"
         stepping = (
             "three-stage Runge-Kutta with Crank-Nicolson viscosity"
@@ -210,14 +214,13 @@ class Incompressible:
         start: tuple[Tensor, Tensor | None] | None = None,
     ) -> tuple[Tensor, Tensor | None]:
         """(1 - weight) start + weight (u + h rate(u)), without divergence."""
-        rate, exit_rate = self._rate(u, exit)
-        new = rate.mul_(h).add_(u)
-        new_exit = None if exit is None or exit_rate is None else exit + h * exit_rate
-        if start is not None:
-            new = start[0].lerp(new, weight)
-            if new_exit is not None and start[1] is not None:
-                new_exit = start[1].lerp(new_exit, weight)
-        return self._projected(new, new_exit)
+        new = u.clone() if start is None else start[0].lerp(u, weight)
+        new, exit_rate = self._pushed(new, u, exit, weight * h, True)
+        new_exit = exit
+        if exit is not None and exit_rate is not None:
+            old = exit if start is None or start[1] is None else start[1].lerp(exit, weight)
+            new_exit = old + (weight * h) * exit_rate
+        return self._projected(self._faces.restore(new), new_exit)
 
     def _projected(self, u: Tensor, exit: Tensor | None) -> tuple[Tensor, Tensor | None]:
         q = self._solve(self._faces.divergence(u, exit))
@@ -256,169 +259,26 @@ class Incompressible:
         self, u: Tensor, exit: Tensor | None, through_bodies: bool = False
     ) -> tuple[Tensor, Tensor | None]:
         """Advection, friction and forces on faces, without pressure, and the rate on the outflow's faces."""
+        new, exit_rate = self._pushed(torch.zeros_like(u), u, exit, 1.0, True, through_bodies)
+        return self._faces.release(new), exit_rate
+
+    def _pushed(
+        self,
+        new: Tensor,
+        u: Tensor,
+        exit: Tensor | None,
+        h: float,
+        friction: bool,
+        through_bodies: bool = False,
+    ) -> tuple[Tensor, Tensor | None]:
+        """new + h rate(u) without pressure, in place, and the rate on the outflow's faces."""
         wide = self._faces.pad(u, exit)
-        rate = self._explicit(u, wide)
-        if not self.implicit:
-            rate = self._diffuse(rate, u, wide)
-        exit_rate = None if exit is None else self._exit_rate(wide, exit)
+        new = self._rates.add_all(new, u, wide, h, friction)
         if self.bodies is not None and not through_bodies:
-            nu = fit(self.pde.viscosity, u)
-            rate[:, : self._d] -= nu * self.bodies.pull(u) * u[:, : self._d]
-            rate[:, : self._d] *= self.bodies.open(u)
-        return self._faces.release(rate), exit_rate
-
-    def _inner(self, x: Tensor, *keep: int) -> Tensor:
-        """Without the ghosts, except along the axes to keep."""
-        for axis, n in enumerate(self.grid.shape):
-            if axis not in keep:
-                x = x.narrow(axis + 2, 1, n)
-        return x
-
-    def _explicit(self, u: Tensor, wide: Tensor) -> Tensor:
-        """Minus the divergence of momentum fluxes, and body forces, (B, C, *cells).
-
-        Fluxes are products of two means, which keep the energy wherever the mean divergence of two cells is zero.
-        Harlow and Welch, Phys. Fluids 8 (1965) 2182; Morinishi et al., J. Comput. Phys. 143 (1998) 90-124, (43).
-        """
-        d, spacing, shape = self._d, self.grid.spacing, self.grid.shape
-        rate = torch.zeros_like(u)
-        sums: dict[int, Tensor] = {}  # twice the means of neighbours along an axis, N + 1 of them
-        for e in range(d):
-            n = shape[e]
-            sums[e] = wide.narrow(e + 2, 1, n + 1) + wide.narrow(e + 2, 0, n + 1)
-        for e in range(d):
-            own = self._inner(sums[e][:, e : e + 1], e)
-            rate[:, e : e + 1].sub_((own * own).diff(dim=e + 2), alpha=0.25 / spacing[e])
-            for c in range(e + 1, d):
-                # On the edges that low faces of the two axes share: (N_e + 1) x (N_c + 1).
-                along_c = self._inner(sums[c][:, e : e + 1], e, c).narrow(e + 2, 1, shape[e] + 1)
-                along_e = self._inner(sums[e][:, c : c + 1], e, c).narrow(c + 2, 1, shape[c] + 1)
-                flux = along_c * along_e
-                rate[:, c : c + 1].sub_(
-                    flux.narrow(c + 2, 0, shape[c]).diff(dim=e + 2), alpha=0.25 / spacing[e]
-                )
-                rate[:, e : e + 1].sub_(
-                    flux.narrow(e + 2, 0, shape[e]).diff(dim=c + 2), alpha=0.25 / spacing[c]
-                )
-        if self._scalar:
-            self._carry(rate, u, wide, sums)
-        drag = fit(self.pde.drag, u) if isinstance(self.pde, NavierStokes) else 0.0
-        if isinstance(drag, Tensor) or drag != 0.0:
-            rate[:, :d] -= drag * u[:, :d]
-        if self._force is not None:
-            rate[:, :d] += self._force.to(u)
-        return rate
-
-    def _carry(self, rate: Tensor, u: Tensor, wide: Tensor, sums: dict[int, Tensor]) -> None:
-        """Transport of the scalar, its buoyancy, and what the background gives it, in place."""
-        assert isinstance(self.pde, Boussinesq)
-        d, s = self._d, self._d
-        for e in range(d):
-            n = self.grid.shape[e]
-            speed = self._inner(wide[:, e : e + 1], e).narrow(e + 2, 1, n + 1)
-            if self._limited:
-                flux = self._limited_flux(self._inner(wide[:, s:], e), speed, e)
-            else:
-                flux = 0.5 * speed * self._inner(sums[e][:, s:], e)
-            rate[:, s:].sub_(flux.diff(dim=e + 2), alpha=1.0 / self.grid.spacing[e])
-        up, n = d - 1, self.grid.shape[d - 1]
-        lift = self._inner(sums[up][:, s:], up).narrow(up + 2, 0, n)
-        rate[:, up : up + 1] += (0.5 * fit(self.pde.buoyancy, u)) * lift
-        gradient = fit(self.pde.gradient, u)
-        if isinstance(gradient, Tensor) or gradient != 0.0:
-            rise = self._inner(sums[up][:, up : up + 1], up).narrow(up + 2, 1, n)
-            rate[:, s:] -= (0.5 * gradient) * rise
-
-    def _limited_flux(self, wide: Tensor, speed: Tensor, axis: int) -> Tensor:
-        """Upwind values with monotonised slopes: no new extremes. Van Leer, J. Comput. Phys. 23 (1977) 276-299."""
-        dim, n = axis + 2, self.grid.shape[axis]
-        step = wide.diff(dim=dim)
-        before, after = step.narrow(dim, 0, n), step.narrow(dim, 1, n)
-        size = torch.minimum(2 * torch.minimum(before.abs(), after.abs()), 0.5 * (before + after).abs())
-        slope = torch.where(before * after > 0, size * torch.sign(before), 0.0)
-        if self.grid.periodic[axis]:
-            slope = torch.cat((slope.narrow(dim, n - 1, 1), slope, slope.narrow(dim, 0, 1)), dim=dim)
-        else:
-            none = torch.zeros_like(slope.narrow(dim, 0, 1))
-            slope = torch.cat((none, slope, none), dim=dim)
-        low = (wide + 0.5 * slope).narrow(dim, 0, n + 1)
-        high = (wide - 0.5 * slope).narrow(dim, 1, n + 1)
-        return speed.clamp(min=0) * low + speed.clamp(max=0) * high
-
-    def _coefficients(self, u: Tensor) -> float | Tensor:
-        """Viscosity of the velocity and diffusivity of the scalar, ready to multiply a state."""
-        nu = fit(self.pde.viscosity, u)
-        if not isinstance(self.pde, Boussinesq):
-            return nu
-        kappa = fit(self.pde.diffusivity, u)
-        ones = u.new_ones(1, self._d, *[1] * self._d)
-        nu, kappa = nu * ones, kappa * ones[:, :1]
-        batch = max(nu.shape[0], kappa.shape[0])
-        return torch.cat((nu.expand(batch, *nu.shape[1:]), kappa.expand(batch, *kappa.shape[1:])), dim=1)
-
-    def _laplacian(self, u: Tensor, wide: Tensor) -> Tensor:
-        total: Tensor | None = None
-        for e, h in enumerate(self.grid.spacing):
-            n, near = self.grid.shape[e], self._inner(wide, e)
-            pair = near.narrow(e + 2, 0, n) + near.narrow(e + 2, 2, n)
-            total = pair * (1.0 / h**2) if total is None else total.add_(pair, alpha=1.0 / h**2)
-        assert total is not None
-        return total.sub_(u, alpha=2.0 * sum(1.0 / h**2 for h in self.grid.spacing))
-
-    def _diffuse(self, rate: Tensor, u: Tensor, wide: Tensor) -> Tensor:
-        nu = self._coefficients(u)
-        if not isinstance(nu, Tensor) and nu == 0.0:
-            return rate
-        gain = self._laplacian(u, wide)
-        if self._scalar and self.bodies is not None:
-            gain = torch.cat((gain[:, : self._d], self._insulated(wide)), dim=1)
-        return rate.add_(gain, alpha=nu) if not isinstance(nu, Tensor) else rate.add_(nu * gain)
-
-    def _insulated(self, wide: Tensor) -> Tensor:
-        """Laplacian of the scalar without fluxes into bodies."""
-        assert self.bodies is not None
-        total: Tensor | None = None
-        for e, h in enumerate(self.grid.spacing):
-            flux = self._inner(wide[:, self._d :], e).diff(dim=e + 2)
-            open_, n = self.bodies.open(wide)[e], self.grid.shape[e]
-            # The face after the last cell is on the side of the box, or the first one again.
-            last = (
-                open_.narrow(e, 0, 1) if self.grid.periodic[e] else torch.ones_like(open_.narrow(e, 0, 1))
-            )
-            first = open_ if self.grid.periodic[e] else torch.cat((last, open_.narrow(e, 1, n - 1)), dim=e)
-            part = (flux * torch.cat((first, last), dim=e)).diff(dim=e + 2) / h**2
-            total = part if total is None else total + part
-        assert total is not None
-        return total
-
-    def _exit_rate(self, wide: Tensor, exit: Tensor) -> Tensor:
-        """Rate on the faces of the high outflow side, beyond which nothing changes along its axis."""
-        axis = self._sides.exit
-        assert axis is not None
-        n, dim, h = self.grid.shape[axis], axis + 2, self.grid.spacing[axis]
-        own = wide[:, axis : axis + 1]
-        here, last = own.narrow(dim, n + 1, 1), own.narrow(dim, n, 1)
-        middle = self._inner(here, axis)
-        mean = 0.5 * (middle + self._inner(last, axis))
-        rate = -(middle.square() - mean.square()) / h
-        gain = (self._inner(last, axis) - middle) / h**2
-        for e, width in enumerate(self.grid.spacing):
-            if e == axis:
-                continue
-            m = self.grid.shape[e]
-            line = self._inner(here, axis, e)
-            gain = gain + line.diff(n=2, dim=e + 2) / width**2
-            speed = self._inner(wide[:, e : e + 1], axis, e).narrow(e + 2, 1, m + 1).narrow(dim, n, 2)
-            speed = 0.5 * speed.sum(dim=dim, keepdim=True)
-            along = 0.5 * (line.narrow(e + 2, 0, m + 1) + line.narrow(e + 2, 1, m + 1))
-            rate = rate - (speed * along).diff(dim=e + 2) / width
-        rate = rate + fit(self.pde.viscosity, exit) * gain
-        if isinstance(self.pde, NavierStokes):
-            rate = rate - fit(self.pde.drag, exit) * exit
-        if self._force is not None:
-            force = self._force.to(exit)[:, axis : axis + 1]
-            rate = rate + (force.narrow(dim, n - 1, 1) if force.shape[dim] > 1 else force)
-        return rate
+            d, nu = self._d, fit(self.pde.viscosity, u)
+            velocity = new[:, :d] - (h * nu) * self.bodies.pull(u) * u[:, :d]
+            new = torch.cat((velocity * self.bodies.open(u), new[:, d:]), dim=1)
+        return new, None if exit is None else self._rates.exit_rate(wide, exit)
 
     # Implicit viscosity.
 
@@ -427,22 +287,20 @@ class Incompressible:
 
         Le and Moin (1991); the correction of the pressure by the viscous part after Kim and Moin (1985).
         """
-        nu = self._coefficients(u)
+        rates, nu = self._rates, self._rates.coefficients(u)
         if pressure is None:
-            # Of this instant: with yesterday's, the first step would be of first order.
-            wide = self._faces.pad(u, None)
-            rate = self._faces.release(self._diffuse(self._explicit(u, wide), u, wide))
-            pressure = self._solve(self._faces_divergence(rate, None))
+            # Of this instant: with none, or yesterday's, the first step would be of first order.
+            pressure = self._solve(self._faces_divergence(*self._rate(u, None)))
         old: Tensor | None = None
         for new_weight, old_weight, half in zip(_NEW, _OLD, _HALF, strict=True):
             wide, step = self._faces.pad(u, None), 2 * half * h
-            rate = self._explicit(u, wide)
+            rate = rates.add_all(torch.zeros_like(u), u, wide, 1.0, False)
             push = (new_weight * h) * rate
             if old is not None:
                 push = push + (old_weight * h) * old
-            push = push + step * (nu * self._laplacian(u, wide))
+            push = push + step * (nu * rates.laplacian(u, wide))
             push = self._faces.subtract_gradient(push, None, step * pressure)[0]
-            guess = u + self._relaxed(self._faces.release(push), nu, half * h)
+            guess = u + self._relax(self._faces.release(push), nu, half * h)
             lack = self._faces.divergence(guess, None)
             correction = self._solve(lack)
             u, _ = self._faces.subtract_gradient(guess, None, correction)
@@ -450,44 +308,6 @@ class Incompressible:
             pressure = pressure + correction / step - 0.5 * friction * lack
             old = rate
         return u, pressure
-
-    def _relaxed(self, push: Tensor, nu: float | Tensor, half: float) -> Tensor:
-        """(1 - half nu lap)^-1 of a change that vanishes where the state is held, channel by channel."""
-        out = []
-        for c in range(push.shape[1]):
-            x, axes = push[:, c], self._modes[min(c, self._d)]
-            share = nu[:, min(c, nu.shape[1] - 1)] if isinstance(nu, Tensor) and nu.ndim > 1 else nu
-            total: Tensor | None = None
-            for e, (axis, h) in enumerate(zip(axes, self.grid.spacing, strict=True)):
-                x = axis.forward(x, e + 1)
-                shape = [-1 if i == e else 1 for i in range(self._d)]
-                values = self._faces.cast(axis.eigenvalues, push).reshape(shape) / h**2
-                total = values if total is None else total + values
-            assert total is not None
-            x = x / (1.0 - half * share * total)
-            for e, axis in enumerate(axes):
-                x = axis.backward(x, e + 1)
-            out.append(x)
-        return torch.stack(out, dim=1)
-
-    def _viscous_modes(self) -> dict[int, list[Dense]]:
-        """Per channel (the scalar as D) and axis the modes of its second difference between these sides."""
-        modes: dict[int, list[Dense]] = {}
-        for c in range(self._d + int(self._scalar)):
-            axes = []
-            for e, n in enumerate(self.grid.shape):
-                if self.grid.periodic[e]:
-                    axes.append(Dense(second_difference(n, 0.0, 0.0, periodic=True)))
-                elif e == c:
-                    # Both faces on the sides are held; the low one stands in the state and stays.
-                    matrix = torch.zeros(n, n, dtype=torch.float64)
-                    matrix[1:, 1:] = second_difference(n - 1, 0.0, 0.0)
-                    axes.append(Dense(matrix))
-                else:
-                    low, high = (float(self._sides.ghosts[e, end].scale[c]) for end in (0, 1))
-                    axes.append(Dense(second_difference(n, low, high)))
-            modes[c] = axes
-        return modes
 
     # How far a substep may go.
 
@@ -562,29 +382,6 @@ class Incompressible:
             )
         return u
 
-    def _force_on_faces(self) -> Tensor | None:
-        """The body force where the velocities live, (1 or B, D, *cells)."""
-        forcing = self.pde.forcing if isinstance(self.pde, NavierStokes) else None
-        if forcing is None:
-            return None
-        if isinstance(forcing, Tensor):
-            wanted = (self._d, *self.grid.shape)
-            if forcing.ndim != self._d + 2 or any(
-                have not in (1, want) for have, want in zip(forcing.shape[1:], wanted, strict=True)
-            ):
-                raise ValueError(
-                    f"incompressible got a forcing field of shape {tuple(forcing.shape)}; expected (1 or B, *{wanted}), "
-                    "on the low faces of the cells."
-                )
-            return forcing
-        shear = shear_of(forcing)
-        assert shear is not None  # a pair or a formula
-        parts = [
-            shear.velocity(face_coordinates(self.grid, d).unsqueeze(0))[:, d : d + 1]
-            for d in range(self._d)
-        ]
-        return torch.cat(parts, dim=1)
-
     def _warn(self, u: Tensor) -> None:
         """Say once when cells are too coarse for the flow."""
         self._warned = True
@@ -628,6 +425,7 @@ def incompressible(
     substeps: int | None = None,
     cfl: float = 0.7,
     max_substeps: int = 100_000,
+    compiled: bool | None = None,
 ) -> Incompressible:
     """A Step of incompressible flow between walls, openings and around obstacles, in 2D and 3D.
 
@@ -661,6 +459,8 @@ def incompressible(
             sample of the batch, so that results depend on the batch slightly.
         cfl: fraction of the limit of stability that a substep takes, at most 1.
         max_substeps: samples that need more in one Step are taken as blown up and become NaN.
+        compiled: whether fluxes are computed in compiled loops, where they know all terms and nobody asks for
+            derivatives; where numba is installed (extra `compiled`), unless said otherwise. Equal to rounding.
 
     Raises:
         ValueError: an argument is out of range, the domain is no grid of cells in 2D or 3D, a condition does not fit,
@@ -691,10 +491,22 @@ def incompressible(
     ):
         if choice not in known:
             raise ValueError(f"incompressible got {name}={choice!r}; expected one of {list(known)}.")
+    if compiled:
+        require("numba", extra="compiled", purpose="incompressible(compiled=True)")
     channels = len(pde.channels(grid.dimension))
     sides = Sides(grid, channels, conditions, slip, held)
     return Incompressible(
-        pde, grid, dt, sides, obstacles, viscosity, substeps, cfl, max_substeps, scalar_flux
+        pde,
+        grid,
+        dt,
+        sides,
+        obstacles,
+        viscosity,
+        substeps,
+        cfl,
+        max_substeps,
+        scalar_flux,
+        available() if compiled is None else compiled,
     )
 
 

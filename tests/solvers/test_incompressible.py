@@ -24,6 +24,7 @@ from sciml.solvers.incompressible import (
     incompressible,
     staggered,
 )
+from sciml.solvers.incompressible.rates import Rates
 from sciml.solvers.verify import verify
 from sciml.solvers.verify.suites.incompressible import (
     BOTELLA_PEYRET,
@@ -408,17 +409,18 @@ def test_negative_friction_or_advection_is_seen(monkeypatch: pytest.MonkeyPatch)
 
     def error() -> float:
         start, end = (staggered(lambda x, t=t: pde.exact(x[None], t)[0], grid) for t in (0.0, 0.3))
-        return float((build(pde, grid, 0.3)(start) - end).abs().max())
+        step = incompressible(pde, grid, 0.3, compiled=False)
+        return float((step(start) - end).abs().max())
 
     right = error()
     assert right < 0.01
     # Ten per cent of viscosity too much.
     start, end = (staggered(lambda x, t=t: pde.exact(x[None], t)[0], grid) for t in (0.0, 0.3))
     assert float((build(NavierStokes(0.055), grid, 0.3)(start) - end).abs().max()) > 1.2 * right
-    laplacian, explicit = Incompressible._laplacian, Incompressible._explicit
-    for name, method in (("_laplacian", laplacian), ("_explicit", explicit)):
+    friction, explicit = Rates.add_friction, Rates.add_explicit
+    for name, method in (("add_friction", friction), ("add_explicit", explicit)):
         with monkeypatch.context() as patch:
-            patch.setattr(Incompressible, name, lambda self, u, wide, f=method: -f(self, u, wide))
+            patch.setattr(Rates, name, lambda self, new, u, wide, h, f=method: f(self, new, u, wide, -h))
             assert error() > 3 * right
 
 
@@ -496,7 +498,36 @@ def test_gradient_of_a_hundred_steps_of_a_cavity() -> None:
     assert float(gradient) == pytest.approx(float(difference), rel=1e-6)
 
 
-# Batches and precision.
+# Batches, precision and compiled loops.
+
+
+@pytest.mark.parametrize("shape", [(9, 12), (6, 7, 5)])
+@pytest.mark.parametrize("viscosity", ["explicit", "implicit"])
+def test_compiled_loops_equal_tensors(shape: tuple[int, ...], viscosity: str) -> None:
+    pytest.importorskip("numba")
+    d = len(shape)
+    numbers = (
+        torch.tensor([0.02, 0.05], dtype=torch.float64),
+        torch.tensor([[1.0], [2.0]], dtype=torch.float64),
+    )
+    pdes = (
+        NavierStokes(0.05, 0.1, forcing=noise(1, d, *shape)),
+        Boussinesq(numbers[0], 0.03, numbers[1], 0.4),
+    )
+    for sides, pde in itertools.product(itertools.product(("periodic", "wall"), repeat=d), pdes):
+        grid = Grid(shape, (1.0, 1.3, 0.8)[:d], boundary=sides, centering="cell")  # type: ignore[arg-type]
+        loops, tensors = (
+            incompressible(pde, grid, 0.01, substeps=2, viscosity=viscosity, compiled=c)  # type: ignore[arg-type]
+            for c in (True, False)
+        )
+        u = loops.project(noise(2, len(loops.channels), *shape))
+        assert (loops(u) - tensors(u)).abs().max() < 1e-13, sides  # rounding
+    for bodies in (True, False):
+        loops, tensors = (channel((24, 16), bodies, compiled=c, substeps=4) for c in (True, False))
+        u = loops.project(0.3 * noise(2, 2, 24, 16) + 0.5)
+        assert (loops(u) - tensors(u)).abs().max() < 1e-12
+        single = loops(u.float())
+        assert single.dtype == torch.float32 and (single - tensors(u.float())).abs().max() < 1e-5
 
 
 def test_samples_do_not_touch_each_other() -> None:
