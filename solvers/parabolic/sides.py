@@ -50,10 +50,10 @@ def read_sides(grid: Grid, conditions: SideConditions | None, channels: int) -> 
             f"A diffusing quantity got sides {unknown}; expected some of {list(_SIDES)}, with Value, Flux or Robin in "
             "`conditions` for what is not zero."
         )
-    for name, condition in (conditions or {}).items():
-        if not isinstance(condition, (Value, Flux, Robin)):
+    for name, given in (conditions or {}).items():
+        if not isinstance(given, (Value, Flux, Robin)):
             raise ValueError(
-                f"The side {name} got {type(condition).__name__}; expected Value, Flux or Robin for a diffusing quantity."
+                f"The side {name} got {type(given).__name__}; expected Value, Flux or Robin for a diffusing quantity."
             )
     found = by_side(grid, conditions)
     none = torch.zeros((1,) * (grid.dimension + 2), dtype=torch.float64)

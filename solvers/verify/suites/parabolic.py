@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -143,7 +144,7 @@ def _porous_medium(cls: type[PorousMedium]) -> list[Check]:
         ]
     # Locked fronts are what other means are known for.
     grid = _between(200, half=6.0)
-    u, exact = (_averages(lambda x, t=t: pde.barenblatt(x, t), grid) for t in (1.0, 2.0))
+    u, exact = (_averages(partial(pde.barenblatt, t=t), grid) for t in (1.0, 2.0))
     with torch.no_grad():
         ours, locked = (
             float(
@@ -171,7 +172,7 @@ def _stefan(cls: type[Stefan]) -> list[Check]:
             u = torch.zeros(1, 1, n, dtype=torch.float64)
             with torch.no_grad():
                 v = parabolic(pde, grid, end, conditions={"x-": Value(1.0)})(u)
-            exact = _averages(lambda x, pde=pde: pde.similarity(x, end), grid)
+            exact = _averages(partial(pde.similarity, t=end), grid)
             errors.append(float((v - exact).abs().sum() / exact.sum()))
             edge = float((v[0, 0] > 0.5 * star).sum()) * grid.spacing[0]
             gaps.append(abs(edge - pde.front(end)) / grid.spacing[0])
@@ -213,7 +214,7 @@ def _freundlich(u: Any) -> Any:
 def _diffusion_sorption(cls: type[DiffusionSorption]) -> list[Check]:
     pde, end = cls(), 100.0
     sides = (("dirichlet", "neumann"),)
-    conditions = {"x-": Value(1.0), "x+": Robin(1.0)}
+    conditions: dict[str, Value | Flux | Robin] = {"x-": Value(1.0), "x+": Robin(1.0)}
 
     def start(x: Tensor) -> Tensor:
         return 0.1 + 0.9 * (1 - x) ** 6
@@ -353,12 +354,13 @@ def _heat_between_sides(cls: type[Heat]) -> list[Check]:
     bump = torch.sin(math.pi * points(line)) + 0.5 * torch.sin(3 * math.pi * points(line))
     # A steady slope: what enters on one side leaves on the other.
     slab = _between(20, "neumann")
-    through = {"x-": Flux(0.6), "x+": Robin(2.0, 1.0)}
+    through: dict[str, Value | Flux | Robin] = {"x-": Flux(0.6), "x+": Robin(2.0, 1.0)}
     with torch.no_grad():
         v = parabolic(pde, slab, 200.0, conditions=through, scheme="backward-euler", substeps=200)(
             torch.zeros_like(points(slab))
         )
-        plane = Grid((24, 20), (1.0, 2.0), boundary=("neumann", "periodic"), centering="cell")
+        sides = (("neumann", "neumann"), ("periodic", "periodic"))
+        plane = Grid((24, 20), (1.0, 2.0), boundary=sides, centering="cell")
         w = torch.rand(2, 1, 24, 20, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
         kept = parabolic(pde, plane, 0.5, scheme="ark4")(w)
     # At x = 1: 2 u + flux out = 1 with 0.6 leaving.
