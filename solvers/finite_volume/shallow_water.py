@@ -278,31 +278,31 @@ class ShallowWaterStep(CellStep):
         amid = torch.zeros_like(averages.narrow(dim, 0, cells))
         for i, tap in enumerate(taps):
             amid = amid + tap / 1920.0 * averages.narrow(dim, 1 + i, cells)
-        middle = (amid[:, :1] - amid[:, -1:], amid[:, :1])
+        polynomials = (amid[:, :1] - amid[:, -1:], amid[:, :1])
         with torch.no_grad():
             # Cells that are wet with their neighbours, and where the polynomials leave enough water.
             inner = -h.nan_to_num(0.0).narrow(dim, 1, cells + 4).movedim(dim, -1)
             least = -torch.nn.functional.max_pool1d(inner.reshape(-1, 1, cells + 4), 5, stride=1)
             inside = least.reshape(*inner.shape[:-1], cells).movedim(-1, dim) > self.dry
-            for part in (high[0][0].narrow(dim, 1, cells), high[1][0].narrow(dim, 0, cells), middle[0]):
+            for part in (high[0][0].narrow(dim, 1, cells), high[1][0].narrow(dim, 0, cells), polynomials[0]):
                 inside = inside & (part > _ENOUGH * depth)
             if first_order is not None:
                 inside = inside & ~first_order
             # Ghost cells do as the cells whose images they are, or water would be lost at the sides.
             wet = self._ghosts(inside, axis, 1)
-        left, right = (
+        below, above = (
             cast(_State, tuple(torch.where(c, a, b) for a, b in zip(polynomial, state(line), strict=True)))
             for c, polynomial, line in zip(_pair(wet, axis), high, linear, strict=True)
         )
-        ha, hd = right[0].narrow(dim, 0, cells), left[0].narrow(dim, 1, cells)
-        wa, wd = right[1].narrow(dim, 0, cells), left[1].narrow(dim, 1, cells)
+        ha, hd = above[0].narrow(dim, 0, cells), below[0].narrow(dim, 1, cells)
+        wa, wd = above[1].narrow(dim, 0, cells), below[1].narrow(dim, 1, cells)
         # Where the cell is linear, so is its middle: Richardson's extrapolation then changes nothing.
         at_middle = (
             torch.where(inside, a, b)
-            for a, b in zip(middle, (0.5 * (ha + hd), 0.5 * (wa + wd)), strict=True)
+            for a, b in zip(polynomials, (0.5 * (ha + hd), 0.5 * (wa + wd)), strict=True)
         )
         deep, level = at_middle
-        return left, right, (deep, level)
+        return below, above, (deep, level)
 
     def _limited(self, depth: Tensor, fluxes: list[Tensor], h: Duration) -> Tensor | None:
         """By what the water that leaves each cell in time h is multiplied so that no more leaves than is there.

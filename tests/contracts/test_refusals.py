@@ -41,6 +41,7 @@ from sciml.pdes import (
     NavierStokesVorticity,
     PorousMedium,
     ScalarBurgers,
+    ShallowWater,
     Stefan,
     Wave,
 )
@@ -63,6 +64,8 @@ NOT_NEGATIVE = [
     (KortewegDeVries, "hyperdiffusion"),
     (GrossPitaevskii, "frequency"),
     (NavierStokes, "viscosity"),
+    (ShallowWater, "friction"),
+    (ShallowWater, "manning"),
     (NavierStokesVorticity, "viscosity"),
     (FisherKPP, "diffusivity"),
     (FisherKPP, "growth"),

@@ -145,10 +145,11 @@ def test_a_lake_at_rest_stays_so_over_any_bed(scheme, riemann, shape) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("shape", "scheme"), [((60,), "muscl"), ((60,), "weno5"), ((16, 16), "muscl")])
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize(("shape", "scheme"), [((40,), "muscl"), ((40,), "weno5"), ((12, 12), "muscl")])
 def test_a_lake_at_rest_stays_so_for_ten_thousand_steps(shape, scheme) -> None:
     u, bed = lake(shape)
-    step = shallow_water(ShallowWater(bed=bed), cells(shape), 1.0, reconstruction=scheme)
+    step = shallow_water(ShallowWater(bed=bed), cells(shape), 1.0, reconstruction=scheme, time="ssprk2")
     v, taken = u, 0
     with torch.no_grad():
         while taken < 10_000:
