@@ -284,7 +284,11 @@ class ShallowWaterStep(CellStep):
             inner = -h.nan_to_num(0.0).narrow(dim, 1, cells + 4).movedim(dim, -1)
             least = -torch.nn.functional.max_pool1d(inner.reshape(-1, 1, cells + 4), 5, stride=1)
             inside = least.reshape(*inner.shape[:-1], cells).movedim(-1, dim) > self.dry
-            for part in (high[0][0].narrow(dim, 1, cells), high[1][0].narrow(dim, 0, cells), polynomials[0]):
+            for part in (
+                high[0][0].narrow(dim, 1, cells),
+                high[1][0].narrow(dim, 0, cells),
+                polynomials[0],
+            ):
                 inside = inside & (part > _ENOUGH * depth)
             if first_order is not None:
                 inside = inside & ~first_order
