@@ -359,7 +359,7 @@ def _heat_between_sides(cls: type[Heat]) -> list[Check]:
         v = parabolic(pde, slab, 200.0, conditions=through, scheme="backward-euler", substeps=200)(
             torch.zeros_like(points(slab))
         )
-        sides = (("neumann", "neumann"), ("periodic", "periodic"))
+        sides: Any = (("neumann", "neumann"), ("periodic", "periodic"))
         plane = Grid((24, 20), (1.0, 2.0), boundary=sides, centering="cell")
         w = torch.rand(2, 1, 24, 20, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
         kept = parabolic(pde, plane, 0.5, scheme="ark4")(w)
