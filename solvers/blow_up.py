@@ -10,7 +10,8 @@ from torch import Tensor
 
 from sciml.domains import Domain, Grid
 from sciml.odes.base import ODE
-from sciml.pdes.base import PDE, SemiLinear
+from sciml.pdes.admissible import HasLimits, first_violation
+from sciml.pdes.base import PDE, ConservationLaw, SemiLinear
 from sciml.trajectory import first_non_finite
 
 # A state is taken to be sound until it has grown by this factor over its start.
@@ -19,6 +20,8 @@ _GROWN = 3.0
 _TAIL = 1e-3
 # Stable limit of h times the rate of transport for the exponential methods of order 3 and 4.
 _COURANT = 1.0
+# Share of its mean below which a density, depth or pressure counts as one of near vacuum.
+_VACUUM = 1e-2
 # Stable limit of h times the rate of explicit Runge-Kutta methods, on either axis.
 _STABLE = 2.5
 
@@ -108,6 +111,10 @@ def _cause(path: Tensor, domain: Domain, h: float, pde: PDE | ODE | None) -> str
                 f"{_STABLE:g} is about the limit of explicit methods. Take {math.ceil(turn / _STABLE)} times as many "
                 "substeps, or none, so that steps follow the error."
             )
+    if isinstance(pde, ConservationLaw):
+        found = _inadmissible(path, domain, pde)
+        if found is not None:
+            return found
     if isinstance(domain, Grid):
         if isinstance(pde, SemiLinear):
             speed = float(frame.abs().max())
@@ -118,7 +125,8 @@ def _cause(path: Tensor, domain: Domain, h: float, pde: PDE | ODE | None) -> str
                     f"{speed:.3g} it is {courant:.3g}, and {_COURANT:g} is about the limit. Take "
                     f"{math.ceil(courant / _COURANT)} times as many substeps."
                 )
-        if all(domain.periodic):
+        # Shocks have a tail on any grid.
+        if all(domain.periodic) and not isinstance(pde, ConservationLaw):
             share = _tail(frame, domain)
             if share > _TAIL:
                 return (
@@ -129,6 +137,39 @@ def _cause(path: Tensor, domain: Domain, h: float, pde: PDE | ODE | None) -> str
         "The last sound state is resolved and the step within its limit there: the growth is the equation's own, "
         "or came within one frame. Store frames more often, or take more substeps and a finer grid."
     )
+
+
+def _inadmissible(path: Tensor, domain: Domain, pde: ConservationLaw) -> str | None:
+    """Which quantity of a law left its limits in the frames (T, C, *points), or came near; None where none did."""
+    for number, frame in enumerate(path):
+        found = first_violation(pde, frame.unsqueeze(0), domain)
+        if found is not None:
+            found = found.removeprefix("sample 0: ")
+            return (
+                f"In frame {number} the state was none that {type(pde).__name__} admits: {found}. Positive schemes keep "
+                "such states out; whatever gave this one, a model or an interpolation, does not."
+            )
+    if not isinstance(pde, HasLimits):
+        return None
+    for limit in pde.limits(path[-1:].double()):
+        values = limit.values.flatten()
+        point = int(values.argmin())
+        if (
+            limit.high == math.inf
+            and limit.low == 0
+            and float(values[point]) < _VACUUM * float(values.mean())
+        ):
+            place = ""
+            if hasattr(domain, "coordinates"):
+                x = domain.coordinates().flatten(1)[:, point].tolist()
+                place = f" at ({', '.join(f'{v:.4g}' for v in x)})"
+            return (
+                f"In the frame before, the {limit.name} was down to {float(values[point]):.3g}{place}, "
+                f"{float(values[point]) / float(values.mean()):.1g} of its mean: near vacuum, where pressure is the small "
+                "difference of energies and its sign is lost. Take a smaller cfl, first-order reconstruction or a start "
+                "that does not tear itself apart."
+            )
+    return None
 
 
 def _rate(ode: ODE, state: Tensor) -> float:

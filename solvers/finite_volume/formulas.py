@@ -51,7 +51,7 @@ def half_slope(back: Value, ahead: Value) -> Value:
     return minimum(maximum(0.25 * (back + ahead), lower), upper)
 
 
-def weno_face(a: Value, b: Value, c: Value, d: Value, e: Value, tiny: float) -> Value:
+def weno_face(a: Value, b: Value, c: Value, d: Value, e: Value, tiny: Value) -> Value:
     """Value at the face between c and d, from the side of c.
 
     WENO-Z, Borges, Carmona, Costa and Don, J. Comput. Phys. 227 (2008), equations 28-31. `tiny` keeps flat data

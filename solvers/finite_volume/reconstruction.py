@@ -114,18 +114,15 @@ def weno5_characteristic(gas: IdealGas, u: Tensor, axis: int) -> Faces:
         )
         return torch.cat((density, momentum, energy), dim=1)
 
-    waves = [project(cell) for cell in cells]
+    a, b, c, d, e, f = (project(cell) for cell in cells)
     # Of the waves that hardly vary beside others, what is left is curvature of the eigenvectors, with an extremum at
     # every face: weights that follow it make odd and even cells part. They are smooth by the measure of all waves.
-    scale = torch.ones_like(sound).expand_as(waves[0]).clone()
+    scale = torch.ones_like(sound).expand_as(a).clone()
     scale[:, 1:-1] = sound
     scale[:, 1 + normal : 2 + normal] = 1.0
-    varies = sum(((b - a) / scale).square() for a, b in zip(waves, waves[1:], strict=False))
-    floor = _SMOOTH * scale.square() * varies.sum(dim=1, keepdim=True) + _tiny(u)
-    return (
-        restore(weno_face(*waves[:5], floor)),
-        restore(weno_face(*waves[:0:-1], floor)),
-    )
+    varies = torch.stack([(y - x) / scale for x, y in ((a, b), (b, c), (c, d), (d, e), (e, f))])
+    floor = _SMOOTH * scale.square() * varies.square().sum(dim=(0, 2)).unsqueeze(1) + _tiny(u)
+    return restore(weno_face(a, b, c, d, e, floor)), restore(weno_face(f, e, d, c, b, floor))
 
 
 @dataclass(frozen=True)

@@ -511,7 +511,7 @@ def finite_volume(
             state = _at_points(cast(Tensor, condition.value).detach())
             if not bool(pde.admissible(state).all()):
                 raise ValueError(
-                    f"What enters through {name} is no state of {type(pde).__name__}: {condition.value.tolist()}. Inflow "
+                    f"What enters through {name} is no state of {type(pde).__name__}: {state.squeeze(0).tolist()}. Inflow "
                     f"takes the conserved channels {pde.channels(grid.dimension)}."
                 )
     step = FiniteVolume(
@@ -543,8 +543,7 @@ def _riemann(pde: ConservationLaw, name: RiemannName) -> str:
     gas = isinstance(pde, IdealGas)
     exact = isinstance(pde, ScalarLaw) and pde.sonic_points is not None
     if name == "auto":
-        # Of scalar laws HLL takes from upwind alone what moves one way, where Rusanov's dissipation with steep slopes
-        # may converge to a solution without entropy for fluxes that are neither convex nor concave.
+        # Of scalar laws HLL takes from upwind alone what moves one way.
         return "hllc" if gas else "exact" if exact else "hll" if isinstance(pde, ScalarLaw) else "rusanov"
     law, use = type(pde).__name__, "Use riemann='rusanov'."
     if name in ("hllc", "roe") and not gas:

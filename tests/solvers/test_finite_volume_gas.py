@@ -121,11 +121,24 @@ def test_roe_resolves_a_shock_at_rest_and_spreads_a_sonic_fan() -> None:
 @pytest.mark.parametrize(
     ("problem", "bound"),
     # A third above what the sharpest flux leaves with the least scheme of the three; peaks are 1, 1.3, 1 and 6.
-    [(SOD, 7e-3), (LAX, 2.7e-2), (DOUBLE_RAREFACTION, 2e-2), (STRONG_BLAST, 0.17)],
+    [(SOD, 9e-3), (LAX, 3.4e-2), (DOUBLE_RAREFACTION, 2.5e-2), (STRONG_BLAST, 0.21)],
     ids=["sod", "lax", "rarefaction", "blast"],
 )
 def test_shock_tubes(problem: ShockTube, bound: float, scheme: str, riemann: str) -> None:
-    assert tube_error(EULER, problem, 100, reconstruction=scheme, riemann=riemann) < bound
+    assert tube_error(EULER, problem, 80, reconstruction=scheme, riemann=riemann) < bound
+
+
+@pytest.mark.parametrize("scheme", ["muscl", "weno5", "weno5-characteristic"])
+@pytest.mark.parametrize("speed", [2.0, 1e3, 3e7])
+def test_streams_that_part_leave_a_positive_near_vacuum(speed: float, scheme: str) -> None:
+    """At Mach numbers up to 8e8, where first-order fluxes take over."""
+    grid = cells((40,), "outflow")
+    x = grid.axes()[0]
+    w = torch.stack((torch.ones_like(x), torch.where(x < 0.5, -speed, speed), 1e-3 + 0 * x)).double()
+    w[2] = max(1e-3, 1e-15 * speed**2)  # what rounding leaves of the pressure beside the energy of motion
+    step = finite_volume(EULER, grid, 0.1 / speed, reconstruction=scheme)
+    end = step(EULER.conservative(w.unsqueeze(0)))
+    assert EULER.admissible(end).all() and step.fallbacks > 0 and step.lost is None
 
 
 @pytest.mark.parametrize("time", ["ssprk2", "ssprk3"])
