@@ -26,6 +26,7 @@ from sciml.pdes import (
     Burgers,
     CahnHilliard,
     CompressibleEuler,
+    CompressibleNavierStokes,
     ConservativeBurgers,
     DiffusionLaw,
     DiffusionSorption,
