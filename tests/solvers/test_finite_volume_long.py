@@ -18,14 +18,15 @@ pytestmark = pytest.mark.slow
 EULER = CompressibleEuler()
 
 
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize(
     ("law", "shape", "boundary", "scheme"),
     [
         (EULER, (64,), "periodic", "muscl"),
         (EULER, (24,), "wall", "weno5-characteristic"),
-        (EULER, (16, 12), "periodic", "weno5"),
+        (EULER, (10, 8), "periodic", "weno5"),
         (EULER, (8, 6, 7), "wall", "muscl"),
-        (CompressibleNavierStokes(viscosity=1e-3), (12, 10), "wall", "muscl"),
+        (CompressibleNavierStokes(viscosity=1e-3), (8, 8), "wall", "muscl"),
         (BuckleyLeverett(), (64,), "periodic", "muscl"),
     ],
 )
@@ -36,7 +37,7 @@ def test_totals_over_ten_thousand_steps(law: ConservationLaw, shape, boundary, s
     else:
         box = Grid(tuple(max(n, 7) for n in shape), (1.0,) * len(shape), centering="cell")
         u = random_gas(EULER, box)[:1, :, *(slice(n) for n in shape)].contiguous()
-    step = finite_volume(law, grid, 0.2 / max(shape), reconstruction=scheme)
+    step = finite_volume(law, grid, 0.1 / max(shape), reconstruction=scheme)
     before = law.invariants(u, grid)
     scale = float(u.abs().amax(dim=1).mean()) * grid.volume
     worst = 0.0
