@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from sciml.domains import Domain, Grid
+from sciml.domains import Domain, Grid, Side
 from sciml.linear import conjugate_gradient, implicit_solve
 from sciml.pdes.diffusion_law import DiffusionLaw
 from sciml.solvers.elliptic import Diffusion, Multigrid, discretise
@@ -67,13 +68,7 @@ class DiffusionVolumes:
         self.last_substeps = self.iterations = self.fallbacks = self.halvings = 0
         self.tableau = None if scheme == "explicit" else SCHEMES[scheme]
         self.edges = read_sides(grid, conditions, len(self.channels))
-        plain = Grid(
-            grid.shape,
-            grid.lengths,
-            tuple((_plain(low), _plain(high)) for low, high in grid.sides),  # type: ignore[arg-type]
-            grid.origin,
-            grid.centering,
-        )
+        plain = replace(grid, boundary=tuple((_plain(low), _plain(high)) for low, high in grid.sides))
         problem = discretise(torch.ones(1, *grid.shape, dtype=torch.float64), plain)
         self._faces, self._volumes = problem.operator.faces, problem.volumes
         self._kept = problem.kept
@@ -458,7 +453,7 @@ def _preconditioner(operator: Diffusion) -> Callable[[Tensor], Tensor]:
     return lambda r: inverse * r
 
 
-def _plain(side: str) -> str:
+def _plain(side: Side) -> Side:
     return "neumann" if side == "outflow" else side
 
 

@@ -155,11 +155,11 @@ def _near(
     """Rows next to a low side, times h^derivative, and what multiplies the datum."""
     reach = accuracy // 2
     if side.mirror and derivative == 2:
-        weights = stencil(tuple(range(-reach, reach + 1)), 2)
+        central = stencil(tuple(range(-reach, reach + 1)), 2)
         rows = []
         for row in range(reach):
             line_weights = [0.0] * (row + reach + 1)
-            for j, w in zip(range(row - reach, row + reach + 1), weights, strict=True):
+            for j, w in zip(range(row - reach, row + reach + 1), central, strict=True):
                 line_weights[j if j >= 0 else (-j - 1 if cells else -j)] += w
             rows.append(line_weights)
         return rows, [0.0] * reach

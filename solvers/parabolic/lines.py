@@ -193,7 +193,10 @@ class ImexLines:
             # The datum of a flux is the gradient times the diffusivity.
             part = part * rates[axis] if edge.kind in ("held", "value") else part
             total = part if total is None else total + part
-        return total
+        if total is None:
+            return None
+        unknowns = [span.stop - span.start for span in self._kept]
+        return total.expand(len(total), len(self.channels), *unknowns)
 
     def _whole(self, v: Tensor, u: Tensor) -> Tensor:
         """All points from the unknowns; held nodes as they are in u."""
