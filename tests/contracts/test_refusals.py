@@ -82,7 +82,10 @@ NOT_NEGATIVE = [
     (FitzHughNagumo, "diffusivity_v"),
     *[(BelousovZhabotinsky, f"diffusivity_{x}") for x in "uvw"],
     (CompressibleEuler, "gamma"),
-    *[(CompressibleNavierStokes, name) for name in ("gamma", "viscosity", "bulk_viscosity", "conductivity")],
+    *[
+        (CompressibleNavierStokes, name)
+        for name in ("gamma", "viscosity", "bulk_viscosity", "conductivity")
+    ],
     (PorousMedium, "exponent"),
     (PorousMedium, "diffusivity"),
     (Stefan, "diffusivity"),
