@@ -32,10 +32,10 @@ class Uniform:
 
 def solve(pde: DiffusionSorption, domain: Grid, dt: float, substeps: int | None) -> Step:
     """Implicit steps between a held side and a leaky one."""
-    from sciml.solvers.elliptic import Robin, Value
+    from sciml.solvers.elliptic import Flux, Robin, Value
     from sciml.solvers.parabolic import parabolic
 
-    sides = {"x-": Value(1.0), "x+": Robin(1.0)}
+    sides: dict[str, Value | Flux | Robin] = {"x-": Value(1.0), "x+": Robin(1.0)}
     return parabolic(pde, domain, dt, conditions=sides, scheme="ars222", substeps=substeps)
 
 
