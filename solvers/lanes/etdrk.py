@@ -22,6 +22,7 @@ from numba import njit
 from torch import Tensor
 
 from sciml.solvers.lanes.fourier import Plan, four_modes, four_points, plan, to_modes, to_points
+from sciml.solvers.lanes.multipliers import real_or_turned
 from sciml.solvers.lanes.products import PRODUCTS
 from sciml.solvers.lanes.share import share
 from sciml.solvers.lanes.vector import BYTES, gather_tile, kernel, load, scatter_tile, splat, store, zero
@@ -558,15 +559,6 @@ class LaneSteps:
         return torch.view_as_complex(back.contiguous())
 
 
-def _real(multiplier: Tensor) -> tuple[Tensor, int] | None:
-    """(m, 0) of a real multiplier m, (m, 1) of i m, None of one that is neither."""
-    if not multiplier.is_complex():
-        return multiplier, 0
-    if not bool(multiplier.imag.any()):
-        return multiplier.real, 0
-    return (multiplier.imag, 1) if not bool(multiplier.real.any()) else None
-
-
 def lane_steps(
     points: Sequence[int],
     *,
@@ -597,7 +589,7 @@ def lane_steps(
     given = [*(m for _, m in inputs if m is not None), *(m for row in outputs for m in row)]
     if len(points) > 2 or len(inputs) > 2 or any(e.is_complex() for e in method.propagators):
         return None
-    if any(_real(m) is None for m in given) or any(row[-1] is None for row in method.weights):
+    if any(real_or_turned(m) is None for m in given) or any(row[-1] is None for row in method.weights):
         return None
     scalar = {torch.float64: np.float64, torch.float32: np.float32}[dtype]
     band = tuple(method.propagators[0].shape[1:])
@@ -612,7 +604,7 @@ def lane_steps(
         return known[id(x), key]
 
     def multiplier(m: Tensor | None) -> list[int]:
-        found = None if m is None else _real(m)
+        found = None if m is None else real_or_turned(m)
         return [-1, 0] if m is None or found is None else [column(m, found[0]), found[1]]
 
     stages = len(method.weights)

@@ -23,6 +23,7 @@ from numba import njit
 from torch import Tensor
 
 from sciml.solvers.lanes.fourier import Plan, plan, to_modes, to_points
+from sciml.solvers.lanes.multipliers import real_or_turned
 from sciml.solvers.lanes.products import PRODUCTS
 from sciml.solvers.lanes.share import share
 from sciml.solvers.lanes.vector import BYTES, gather_tile, kernel, load, scatter_tile, splat, store, zero
@@ -621,15 +622,6 @@ class FieldSteps:
         return torch.view_as_complex(back.reshape(batch, channels, *band, 2).contiguous())
 
 
-def _real(multiplier: Tensor) -> tuple[Tensor, int] | None:
-    """(m, 0) of a real multiplier m, (m, 1) of i m, None of one that is neither."""
-    if not multiplier.is_complex():
-        return multiplier, 0
-    if not bool(multiplier.imag.any()):
-        return multiplier.real, 0
-    return (multiplier.imag, 1) if not bool(multiplier.real.any()) else None
-
-
 def field_steps(
     points: Sequence[int],
     *,
@@ -660,7 +652,7 @@ def field_steps(
     given += [m for row in outputs for m in row if m is not None]
     if len(points) not in (2, 3) or any(e.is_complex() for e in method.propagators):
         return None
-    if any(_real(m) is None for m in given) or any(row[-1] is None for row in method.weights):
+    if any(real_or_turned(m) is None for m in given) or any(row[-1] is None for row in method.weights):
         return None
     scalar = {torch.float64: np.float64, torch.float32: np.float32}[dtype]
     band = tuple(method.propagators[0].shape[1:])
@@ -687,7 +679,7 @@ def field_steps(
     scale = 0.5 / math.prod(points)
 
     def multiplier(m: Tensor | None, factor: float = 1.0) -> list[int]:
-        found = None if m is None else _real(m)
+        found = None if m is None else real_or_turned(m)
         return [-1, 0] if found is None else [column(found[0] * factor), found[1]]
 
     stages = len(method.weights)

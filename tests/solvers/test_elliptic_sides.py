@@ -23,7 +23,7 @@ from sciml.solvers.elliptic import (
 )
 from sciml.solvers.lanes import available
 
-compiled_only = pytest.mark.skipif(not available(), reason="needs numba")
+compiled_only = pytest.mark.skipif(not available(), reason="the extra 'compiled' is not installed")
 ENDS = ["dirichlet", "neumann", "robin"]
 
 
