@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from sciml.calculus import Calculus, FiniteDifference
-from sciml.domains import Cloud, Domain, Grid, Mesh, Point
+from sciml.domains import Cloud, Conditions, Domain, Grid, Mesh, Point
 from sciml.errors import UserError
 from sciml.extras import require
 from sciml.odes.base import ODE
@@ -141,6 +141,7 @@ def build(
     basis: Basis = "auto",
     stepping: Choice = "auto",
     tolerance: float | None = None,
+    conditions: Conditions | None = None,
 ) -> Solver:
     """A classical solver of an equation on a domain as a Step of `dt`.
 
@@ -148,8 +149,8 @@ def build(
     - `ShallowWater` on a grid of cells: well-balanced finite volumes with moving shores, see `shallow_water`.
     - any other `ConservationLaw` on a grid of cells: finite volumes (MUSCL, HLLC or Rusanov, SSPRK3).
     - acoustics and Maxwell's equations on a grid of cells: finite volumes and Yee's scheme, see `waves`.
-    - `NavierStokes` and `Boussinesq` on a grid of cells, periodic or between walls: a staggered grid, see
-      `incompressible`, which also takes inflows, moving walls and obstacles.
+    - `NavierStokes` and `Boussinesq` on a grid of cells, periodic or between real sides: a staggered grid, see
+      `incompressible`, which also takes obstacles and walls that hold the scalar.
     - any equation on nodes with bounded sides: finite differences (order 4 where `order` is 4 and the
       axes have the points, else 2); explicit Runge-Kutta, or diffusion implicit and the rest explicit where it is
       stiff and `SemiLinear`; nodes on Dirichlet sides hold their value.
@@ -186,6 +187,9 @@ def build(
             others insist. On nodes with bounded sides "auto" takes implicit diffusion where that is cheaper, and
             "explicit" insists on the other.
         tolerance: error of an inner step of an `ODE`, for steps that follow it.
+        conditions: what enters through sides "inflow" and how sides "wall" slide, `{"x-": Inflow(state), "y+":
+            MovingWall(velocity)}`, for finite volumes of conservation laws, shallow water and incompressible flow on
+            cells. No other method has such sides.
 
     Returns a `Solver` that computes in the precision of the state and says what it is in `.method`,
     `.substeps` and `.reason`.
@@ -198,6 +202,11 @@ def build(
     if isinstance(pde, ODE) or isinstance(domain, Point):
         from sciml.solvers.ode import build_ode
 
+        if conditions:
+            raise UserError(
+                f"build got conditions at {sorted(conditions)} for {type(pde).__name__}, a system without space. Leave them "
+                "out."
+            )
         return build_ode(pde, domain, dt, order=order, substeps=substeps, tolerance=tolerance)
     name = type(pde).__name__
     if isinstance(pde, Elliptic):
@@ -248,6 +257,12 @@ def build(
         raise UserError(
             f"build got a domain of {domain.dimension} space axes; {name} lives in {pde.dimensions}."
         )
+    if conditions and not _takes_conditions(pde, domain):
+        raise UserError(
+            f"build got conditions at {sorted(conditions)} for {name} on {domain}, whose method knows no Inflow and no "
+            "MovingWall; finite volumes of conservation laws, shallow water and incompressible flow do, on a Grid of "
+            "cells. Leave them out. Values, fluxes and leaks of what diffuses are told to `parabolic.parabolic`."
+        )
     if isinstance(domain, Mesh):
         return _finite_elements(pde, domain, dt, substeps)
     if isinstance(pde, (Acoustics, AcousticScattering, MaxwellEquations)):
@@ -257,7 +272,7 @@ def build(
     if isinstance(pde, ShallowWater):
         from sciml.solvers.finite_volume.shallow_water import build_shallow_water
 
-        return build_shallow_water(pde, domain, dt, 0.4 if cfl is None else cfl, substeps)
+        return build_shallow_water(pde, domain, dt, 0.4 if cfl is None else cfl, substeps, conditions)
     if isinstance(pde, ConservationLaw):
         if domain.centering != "cell":
             raise UserError(
@@ -266,7 +281,10 @@ def build(
             )
         from sciml.solvers.finite_volume import finite_volume
 
-        step = finite_volume(pde, domain, dt, cfl=cfl, substeps=substeps)
+        try:
+            step = finite_volume(pde, domain, dt, cfl=cfl, substeps=substeps, conditions=conditions)
+        except ValueError as error:
+            raise UserError(str(error)) from error
         reason = (
             f"{name} is a conservation law, whose shocks finite volumes capture; the substeps follow the "
             f"fastest wave at CFL {step.cfl:g}."
@@ -276,7 +294,7 @@ def build(
         )
         return Solver(step, substeps, step.method, reason)
     if domain.centering == "cell" and isinstance(pde, (NavierStokes, Boussinesq)):
-        return _staggered(pde, domain, dt, substeps)
+        return _staggered(pde, domain, dt, substeps, conditions)
     if isinstance(pde, DiffusionLaw) or (
         isinstance(pde, SemiLinear) and domain.centering == "cell" and not all(domain.periodic)
     ):
@@ -518,11 +536,24 @@ def _is_skew(linear: Callable[[Tensor], Tensor], u: Tensor) -> bool:
     return size > 0 and float((u * image).sum()) > -0.5 * size
 
 
-def _staggered(pde: NavierStokes | Boussinesq, grid: Grid, dt: float, substeps: int | None) -> Solver:
+def _takes_conditions(pde: PDE, domain: Domain) -> bool:
+    """Whether the method for an equation on a domain knows what enters and moves at sides."""
+    waves = isinstance(pde, (Acoustics, AcousticScattering, MaxwellEquations))
+    known = isinstance(pde, (ConservationLaw, NavierStokes, Boussinesq)) and not waves
+    return known and isinstance(domain, Grid) and domain.centering == "cell"
+
+
+def _staggered(
+    pde: NavierStokes | Boussinesq,
+    grid: Grid,
+    dt: float,
+    substeps: int | None,
+    conditions: Conditions | None,
+) -> Solver:
     from sciml.solvers.incompressible import incompressible
 
     try:
-        step = incompressible(pde, grid, dt, substeps=substeps)
+        step = incompressible(pde, grid, dt, conditions=conditions, substeps=substeps)
     except ValueError as error:
         raise UserError(str(error)) from error
     viscous = "implicit, as explicit steps would have to be far shorter" if step.implicit else "explicit"

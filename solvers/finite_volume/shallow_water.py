@@ -624,7 +624,12 @@ def shallow_water(
 
 
 def build_shallow_water(
-    pde: ShallowWater, grid: Grid, dt: float, cfl: float, substeps: int | None
+    pde: ShallowWater,
+    grid: Grid,
+    dt: float,
+    cfl: float,
+    substeps: int | None,
+    conditions: Conditions | None = None,
 ) -> Solver:
     """What `build` takes: MUSCL, HLLC and SSPRK3.
 
@@ -634,7 +639,9 @@ def build_shallow_water(
     from sciml.solvers.build import Solver
 
     try:
-        step = shallow_water(pde, grid, dt, cfl=0.4 if cfl is None else cfl, substeps=substeps)
+        step = shallow_water(
+            pde, grid, dt, cfl=0.4 if cfl is None else cfl, conditions=conditions, substeps=substeps
+        )
     except ValueError as error:
         raise UserError(str(error)) from error
     count = (

@@ -9,9 +9,10 @@ import sys
 import pytest
 import torch
 
-from sciml.domains import Cloud, Domain, Grid, Mesh
+from sciml.domains import Cloud, Domain, Grid, Inflow, Mesh, MovingWall, Point
 from sciml.errors import UserError
 from sciml.fields import RandomFourier
+from sciml.odes import Lorenz63
 from sciml.pdes import (
     PDE,
     Advection,
@@ -24,8 +25,10 @@ from sciml.pdes import (
     Heat,
     KortewegDeVries,
     KuramotoSivashinsky,
+    NavierStokes,
     NavierStokesVorticity,
     SemiLinear,
+    ShallowWater,
 )
 from sciml.solvers import build
 from sciml.solvers.build import dirichlet_nodes, spectral_radius
@@ -318,3 +321,46 @@ def test_a_reaction_that_learns_is_differentiated_whatever_the_state() -> None:
     u = torch.rand(2, 1, 16, 12, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     step(u).sum().backward()
     assert growth.grad is not None and float(growth.grad) > 0
+
+
+def test_a_sliding_lid_drags_the_fluid_in_its_cavity() -> None:
+    grid = Grid((16, 16), (1.0, 1.0), boundary="wall", centering="cell")
+    lid = {"y+": MovingWall((1.0, 0.0))}
+    u = build(NavierStokes(0.1), grid, 0.5, conditions=lid)(torch.zeros(1, 2, 16, 16, dtype=torch.float64))
+    assert 0.5 < float(u[0, 0, 8, -1]) < 1.0 and float(u[0, 0, 8, 4]) < 0.0  # and back below
+
+
+def test_what_enters_a_tube_reaches_the_other_end() -> None:
+    gas = CompressibleEuler()
+    entering = gas.conservative(torch.tensor([[1.0, 2.0, 1.0]], dtype=torch.float64).unsqueeze(2))[0, :, 0]
+    rest = gas.conservative(torch.tensor([[0.5, 2.0, 1.0]], dtype=torch.float64).unsqueeze(2))
+    grid = Grid((32,), (1.0,), boundary=(("inflow", "outflow"),), centering="cell")
+    step = build(gas, grid, 1.0, conditions={"x-": Inflow(entering)})
+    # The contact moves at 2 and has left after half the time; no pressure ever differed.
+    assert float((step(rest.expand(1, 3, 32)) - entering[:, None]).abs().max()) < 1e-6
+
+
+def test_what_enters_a_channel_of_shallow_water_reaches_the_other_end() -> None:
+    grid = Grid((32,), (1.0,), boundary=(("inflow", "outflow"),), centering="cell")
+    step = build(ShallowWater(gravity=1.0), grid, 2.0, conditions={"x-": Inflow((1.0, 2.0))})
+    still = torch.tensor([0.5, 1.0], dtype=torch.float64).reshape(1, 2, 1).expand(1, 2, 32)
+    wanted = torch.tensor([1.0, 2.0], dtype=torch.float64).reshape(1, 2, 1)
+    assert float((step(still) - wanted).abs().max()) < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("pde", "domain", "message"),
+    [
+        (Heat(), LINE, r"conditions at \['x-'\] for Heat on Grid.*knows no Inflow and no MovingWall"),
+        (NavierStokes(0.1), Grid((8, 8), (1.0, 1.0)), "on a Grid of cells. Leave them out"),
+        (Lorenz63(), Point(), "Lorenz63, a system without space"),
+        (
+            CompressibleEuler(),
+            Grid((8,), (1.0,), boundary="outflow", centering="cell"),
+            "side x- is 'outflow'; Inflow is a condition of sides 'inflow'",
+        ),
+    ],
+)
+def test_conditions_that_no_method_takes_are_refused(pde: PDE, domain: Domain, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        build(pde, domain, 0.1, conditions={"x-": Inflow((1.0, 2.0, 3.0))})
