@@ -158,6 +158,7 @@ def build(
       volumes, implicit or explicit by stiffness. What sides hold beyond zero is told to `parabolic.parabolic`.
     - `SemiLinear` on nodes with bounded sides and `basis="trigonometric"`: sine and cosine series, ETDRK. Never
       chosen unasked, because Dirichlet sides are then zero rather than held at the values of the state.
+    - `ConservationLaw` on a `Mesh` of triangles: finite volumes around its nodes, see `finite_volume_on_mesh`.
     - heat and advection(-diffusion) on a `Mesh`: linear finite elements, implicit (extra `fem`).
     - an `ODE` on a `Point`: symplectic, explicit or adaptive Runge-Kutta steps, see `ode.build_ode`.
 
@@ -189,7 +190,7 @@ def build(
         tolerance: error of an inner step of an `ODE`, for steps that follow it.
         conditions: what enters through sides "inflow" and how sides "wall" slide, `{"x-": Inflow(state), "y+":
             MovingWall(velocity)}`, for finite volumes of conservation laws, shallow water and incompressible flow on
-            cells. No other method has such sides.
+            cells; on a mesh `{"inflow": Inflow(state)}`. No other method has such sides.
 
     Returns a `Solver` that computes in the precision of the state and says what it is in `.method`,
     `.substeps` and `.reason`.
@@ -260,9 +261,13 @@ def build(
     if conditions and not _takes_conditions(pde, domain):
         raise UserError(
             f"build got conditions at {sorted(conditions)} for {name} on {domain}, whose method knows no Inflow and no "
-            "MovingWall; finite volumes of conservation laws, shallow water and incompressible flow do, on a Grid of "
-            "cells. Leave them out. Values, fluxes and leaks of what diffuses are told to `parabolic.parabolic`."
+            "MovingWall; finite volumes of conservation laws (on a Mesh too), shallow water and incompressible flow do, on a "
+            "Grid of cells. Leave them out. Values, fluxes and leaks of what diffuses are told to `parabolic.parabolic`."
         )
+    if isinstance(domain, Mesh) and isinstance(pde, ConservationLaw):
+        from sciml.solvers.finite_volume.mesh_step import build_on_mesh
+
+        return build_on_mesh(pde, domain, dt, cfl, substeps, conditions)
     if isinstance(domain, Mesh):
         return _finite_elements(pde, domain, dt, substeps)
     if isinstance(pde, (Acoustics, AcousticScattering, MaxwellEquations)):
@@ -538,6 +543,8 @@ def _is_skew(linear: Callable[[Tensor], Tensor], u: Tensor) -> bool:
 
 def _takes_conditions(pde: PDE, domain: Domain) -> bool:
     """Whether the method for an equation on a domain knows what enters and moves at sides."""
+    if isinstance(domain, Mesh):
+        return isinstance(pde, ConservationLaw)
     waves = isinstance(pde, (Acoustics, AcousticScattering, MaxwellEquations))
     known = isinstance(pde, (ConservationLaw, NavierStokes, Boussinesq)) and not waves
     return known and isinstance(domain, Grid) and domain.centering == "cell"

@@ -101,7 +101,12 @@ class SplitSemiLinear(SemiLinear):
 
 
 class ConservationLaw(PDE):
-    """u_t + div F(u) = S(u), solved by finite volumes in the strong or the weak sense."""
+    """u_t + div F(u) = S(u), solved by finite volumes in the strong or the weak sense.
+
+    `isotropic` says that no direction is special: turning the vectors of a state turns its flux.
+    """
+
+    isotropic: ClassVar[bool] = False
 
     @abstractmethod
     def flux(self, u: Tensor) -> Tensor:

@@ -33,6 +33,7 @@ class IdealGas(ConservationLaw):
         Field("momentum", "kg/(m^2 s)", rank=1),
         Field("energy", "J/m^3"),
     )
+    isotropic: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         owner = type(self).__name__

@@ -45,6 +45,7 @@ class ShallowWater(ConservationLaw):
 
     fields: ClassVar[tuple[Field, ...]] = (Field("depth", "m"), Field("discharge", "m^2/s", rank=1))
     dimensions: ClassVar[tuple[int, ...]] = (1, 2)
+    isotropic: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_parameter("ShallowWater", "gravity", self.gravity)

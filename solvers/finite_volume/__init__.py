@@ -11,6 +11,9 @@ from sciml.solvers.finite_volume.exact import (
     viscous_shock,
 )
 from sciml.solvers.finite_volume.march import CellStep, ssprk2, ssprk3
+from sciml.solvers.finite_volume.mesh_dual import MedianDual, median_dual
+from sciml.solvers.finite_volume.mesh_sides import facet_sides
+from sciml.solvers.finite_volume.mesh_step import MeshFiniteVolume, finite_volume_on_mesh
 from sciml.solvers.finite_volume.reconstruction import godunov, muscl, weno5, weno5_characteristic
 from sciml.solvers.finite_volume.riemann import hll, hllc, roe, rusanov, upwind
 from sciml.solvers.finite_volume.shallow_water import ShallowWaterStep, shallow_water
@@ -29,15 +32,20 @@ __all__ = [
     "STRONG_BLAST",
     "CellStep",
     "FiniteVolume",
+    "MedianDual",
+    "MeshFiniteVolume",
     "ShallowWaterStep",
     "ShockTube",
     "dam_break",
     "exact_riemann",
     "exact_scalar_riemann",
+    "facet_sides",
     "finite_volume",
+    "finite_volume_on_mesh",
     "godunov",
     "hll",
     "hllc",
+    "median_dual",
     "muscl",
     "paraboloid_oscillation",
     "planar_oscillation",

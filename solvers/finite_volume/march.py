@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
-from sciml.domains import Grid
+from sciml.domains import Grid, Mesh
 from sciml.pdes.admissible import first_violation
 from sciml.pdes.base import ConservationLaw
 from sciml.solvers.finite_volume.ghosts import COPY, WRAP, with_ghosts
@@ -52,7 +52,8 @@ STAGES: dict[str, Stages] = {"hancock": hancock, "ssprk3": ssprk3, "ssprk2": ssp
 class CellStep(ABC):
     """A Step that advances cell averages (B, C, *cells) by `dt` with as many substeps as are stable.
 
-    A scheme gives `rate` and `courant`, and may say which states are admissible.
+    A scheme gives `rate` and `courant`, and may say which states are admissible. On a mesh, where `*cells` are the
+    control volumes around its nodes, it also says which of them are neighbours.
 
     Attributes:
         dt, domain, channels: as every Step.
@@ -66,11 +67,14 @@ class CellStep(ABC):
     """
 
     method: str
+    domain: Grid | Mesh
+    # The function that messages name.
+    maker: ClassVar[str] = "finite_volume"
 
     def __init__(
         self,
         pde: ConservationLaw,
-        grid: Grid,
+        domain: Grid | Mesh,
         dt: float,
         *,
         cfl: float,
@@ -78,8 +82,8 @@ class CellStep(ABC):
         max_substeps: int,
         time: str,
     ) -> None:
-        self.pde, self.domain, self.dt = pde, grid, float(dt)
-        self.channels = pde.channels(grid.dimension)
+        self.pde, self.domain, self.dt = pde, domain, float(dt)
+        self.channels = pde.channels(domain.dimension)
         self.cfl, self.substeps, self.max_substeps, self.time = cfl, substeps, max_substeps, time
         self.last_substeps = 0
         self.fallbacks = 0
@@ -207,7 +211,8 @@ class CellStep(ABC):
         return new
 
     def _spread(self, marked: Tensor) -> Tensor:
-        """The cells and their neighbours across every side."""
+        """The cells and their neighbours across every side, (B, 1, *cells) of bools."""
+        assert isinstance(self.domain, Grid)  # schemes on a mesh have their own
         for axis, sides in enumerate(self.domain.sides):
             edge = WRAP if sides[0] == "periodic" else COPY
             near = with_ghosts(marked, axis, 1, edge, edge)
@@ -220,7 +225,7 @@ class CellStep(ABC):
         expected = (len(self.channels), *self.domain.shape)
         if tuple(u.shape[1:]) != expected:
             raise ValueError(
-                f"finite_volume got a state of shape {tuple(u.shape)}; expected (B, *{expected}) with "
+                f"{self.maker} got a state of shape {tuple(u.shape)}; expected (B, *{expected}) with "
                 f"channels {self.channels}."
             )
         with torch.no_grad():
@@ -230,7 +235,7 @@ class CellStep(ABC):
             found = first_violation(self.pde, u, self.domain)
         if found is not None:
             raise ValueError(
-                f"finite_volume got a state that {type(self.pde).__name__} does not admit, {found}. Mend the start, or "
+                f"{self.maker} got a state that {type(self.pde).__name__} does not admit, {found}. Mend the start, or "
                 "whatever gave this state."
             )
 
@@ -241,7 +246,7 @@ class CellStep(ABC):
         number = float(rates.max()) * self.dt / substeps if len(rates) else 0.0
         if number > 1.0:
             raise ValueError(
-                f"finite_volume with substeps={substeps} got a state of CFL number {number:.3g}; expected at most "
+                f"{self.maker} with substeps={substeps} got a state of CFL number {number:.3g}; expected at most "
                 f"1. Use at least {math.ceil(number * substeps / self.cfl)} substeps, a smaller dt, or substeps=None, "
                 "which chooses by itself."
             )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -13,6 +13,8 @@ from sciml.pdes.base import ConservationLaw
 from sciml.pdes.euler import IdealGas
 from sciml.pdes.scalar_law import ScalarLaw, as_tensor
 from sciml.solvers.finite_volume.formulas import fan_weights, hllc_flux
+
+RiemannName = Literal["auto", "rusanov", "hll", "hllc", "roe", "exact"]
 
 
 @runtime_checkable
@@ -30,13 +32,16 @@ def rusanov(pde: ConservationLaw, left: Tensor, right: Tensor, axis: int) -> Ten
     Conserved states (B, C, *faces) on either side -> flux (B, C, *faces). Robust, and more diffusive
     than HLLC at contacts. LeVeque, Finite Volume Methods for Hyperbolic Problems (2002), section 12.5.
     """
+    mean = 0.5 * (pde.flux(left)[:, :, axis] + pde.flux(right)[:, :, axis])
+    return mean - 0.5 * fastest(pde, left, right, axis) * (right - left)
+
+
+def fastest(pde: ConservationLaw, left: Tensor, right: Tensor, axis: int) -> Tensor:
+    """Speed of the fastest wave along an axis of two conserved states, (B, 1, *faces) [length/time]."""
     if isinstance(pde, ScalarLaw):  # between the states may lie faster waves than at them
         slow, fast = pde.wave_bounds(left, right, axis)
-        speed = torch.maximum(-slow, fast)
-    else:
-        speed = torch.maximum(pde.max_speed(left), pde.max_speed(right))[:, axis : axis + 1]
-    mean = 0.5 * (pde.flux(left)[:, :, axis] + pde.flux(right)[:, :, axis])
-    return mean - 0.5 * speed * (right - left)
+        return torch.maximum(-slow, fast)
+    return torch.maximum(pde.max_speed(left), pde.max_speed(right))[:, axis : axis + 1]
 
 
 def hllc(pde: IdealGas, left: Tensor, right: Tensor, axis: int) -> Tensor:
@@ -169,3 +174,33 @@ RIEMANN = {
     "roe": Riemann(roe, primitive=True),
     "exact": Riemann(upwind),
 }
+
+
+def choose_riemann(pde: ConservationLaw, name: RiemannName, asker: str) -> str:
+    """The Riemann solver for a law.
+
+    Args:
+        pde: the law.
+        name: what was asked for.
+        asker: who got it, for the message.
+
+    Raises:
+        ValueError: the solver does not know the law.
+    """
+    gas = isinstance(pde, IdealGas)
+    exact = isinstance(pde, ScalarLaw) and pde.sonic_points is not None
+    if name == "auto":
+        # Of scalar laws HLL takes from upwind alone what moves one way.
+        return "hllc" if gas else "exact" if exact else "hll" if isinstance(pde, ScalarLaw) else "rusanov"
+    law, use = type(pde).__name__, "Use riemann='rusanov'."
+    if name in ("hllc", "roe") and not gas:
+        raise ValueError(
+            f"{asker} got riemann={name!r} for {law}; it knows the waves of ideal gases alone. {use}"
+        )
+    if name == "exact" and not exact:
+        raise ValueError(
+            f"{asker} got riemann='exact' for {law}; that is for scalar laws that state their sonic_points. {use}"
+        )
+    if name == "hll" and not isinstance(pde, HasWaveBounds):
+        raise ValueError(f"{asker} got riemann='hll' for {law}, which states no wave_bounds. {use}")
+    return name

@@ -45,6 +45,7 @@ class ShallowWaterStep(CellStep):
     """
 
     pde: ShallowWater
+    domain: Grid
 
     def __init__(
         self,

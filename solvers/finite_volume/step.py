@@ -49,6 +49,8 @@ class FiniteVolume(CellStep):
     Use `finite_volume` to make one. See `CellStep` for what it tells of itself.
     """
 
+    domain: Grid
+
     def __init__(
         self,
         pde: ConservationLaw,
