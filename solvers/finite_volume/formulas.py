@@ -137,11 +137,11 @@ def hllc_flux(
     # Behind a supersonic wave the star state does not reach the face: its part is switched off.
     reach = where(from_left, minimum(slow, 0.0), maximum(fast, 0.0))
     momentum, each = r * u, t * capacity + 0.5 * (u * u) + k
-    gap = outer - u
-    density = r * gap / (outer - contact)
-    excess = (contact - u) * (contact + t / gap)
-    energy = r * each
-    mass = momentum + reach * (density - r)
+    near = 1.0 / (outer - contact)
+    density = r * (outer - u) * near
+    gain = density - r
+    raised = (contact - u) * (density * contact + p * near)
+    mass = momentum + reach * gain
     normal = u * momentum + p + reach * (density * contact - momentum)
-    work = u * (energy + p) + reach * (density * (each + excess) - energy)
+    work = u * (r * each + p) + reach * (gain * each + raised)
     return mass, normal, work, from_left

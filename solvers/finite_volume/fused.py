@@ -42,7 +42,7 @@ Array = np.ndarray[Any, Any]
 RECONSTRUCTIONS = {"godunov": 0, "muscl": 1, "weno5": 2}
 RIEMANN = {"rusanov": 0, "hll": 1, "hllc": 2}
 # Weights of the state at the start of the substep in the combination after each stage.
-TIMES = {"hancock": (0.0,), "ssprk2": (0.0, 0.5), "ssprk3": (0.0, 0.75, 1 / 3)}
+TIMES = {"sweeps": (0.0,), "hancock": (0.0,), "ssprk2": (0.0, 0.5), "ssprk3": (0.0, 0.75, 1 / 3)}
 SIDES = {"wrap": 0, "copy": 1, "mirror": 2, "state": 3}
 
 _MEANINGS: dict[str, Any] = {
@@ -70,8 +70,12 @@ _fan_weights = _compiled(formulas.fan_weights)
 _hllc_flux = _compiled(formulas.hllc_flux)
 
 
-# What `numbers` holds: gamma, 1/(gamma - 1), the sum of 1/spacing, 1/spacing per axis, what keeps WENO from dividing by zero.
-_GAMMA, _CAPACITY, _SUM, _INVERSE, _TINY = 0, 1, 2, 3, 6
+# What `numbers` holds: gamma, 1/(gamma - 1), 1/spacing per axis, what keeps WENO from dividing by zero.
+_GAMMA, _CAPACITY, _INVERSE, _TINY = 0, 1, 2, 5
+# What the fluxes are taken with: the state as it is, ahead in time by all axes, or by each axis as it is swept.
+NOW, AHEAD, SWEEPS = 0, 1, 2
+# Cells of a row that are swept together, and the places that they take with their neighbours.
+_PIECE, _ROW = 128, 160
 
 
 @njit(forceinline=True)
@@ -86,28 +90,33 @@ def _others(state, at, gap, channels, normal):  # type: ignore[no-untyped-def]
 
 
 @njit
-def _primitive(u, w, size, base, n, width, channels, first, numbers, found):  # type: ignore[no-untyped-def]
-    """Primitive variables of a row; `found` gathers the largest sum of rates, and what is not admissible."""
+def _primitive(u, w, size, base, n, width, channels, first, how, numbers, found):  # type: ignore[no-untyped-def]
+    """Primitive variables of a row; `found` gathers the largest rate, and what is not admissible.
+
+    The rate is that of the axes together, or the largest of them where they are swept one after the other.
+    """
     gamma = splat(numbers, _GAMMA)
-    total = splat(numbers, _SUM)
     last = channels - 1
     top, least, poison = load(found, 0), load(found, width), load(found, 2 * width)
     j = 0
     while True:
         at = base + j
         r = load(u, at)
-        kinetic, rate = zero(u), zero(u)
+        kinetic = zero(u)
         each = 1.0 / r
         for c in range(1, last):
             m = load(u, c * size + at)
             v = m * each
             kinetic = kinetic + m * v
-            rate = rate + magnitude(v) * splat(numbers, _INVERSE + first + c - 1)
             store(w, c * size + at, v)
         p = (gamma - 1.0) * (load(u, last * size + at) - 0.5 * kinetic)
         store(w, at, r)
         store(w, last * size + at, p)
-        rate = rate + root(gamma * (p * each)) * total
+        sound = root(gamma * (p * each))
+        rate = zero(u)
+        for c in range(1, last):
+            part = (magnitude(load(w, c * size + at)) + sound) * splat(numbers, _INVERSE + first + c - 1)
+            rate = larger(rate, part) if how == SWEEPS else rate + part
         top, least = larger(top, rate), smaller(smaller(r, p), least)
         # Zero, or not a number once one was met.
         poison = poison + (rate - rate)
@@ -196,6 +205,45 @@ def _moved(state, change, size, base, n, width, channels, pitch, numbers):  # ty
 
 
 @njit
+def _ahead(low, high, n, width, channels, pitch, normal, numbers, scale):  # type: ignore[no-untyped-def]
+    """`_predict` and `_moved` of both rows at once, where one axis moves by itself."""
+    gamma, capacity = splat(numbers, _GAMMA), splat(numbers, _CAPACITY)
+    last = channels - 1
+    for j in range(0, n, width):
+        rl, ul, pl = load(low, j), load(low, normal * pitch + j), load(low, last * pitch + j)
+        rh, uh, ph = load(high, j), load(high, normal * pitch + j), load(high, last * pitch + j)
+        el = _energy_of(capacity, rl, ul, _others(low, j, pitch, channels, normal), pl)
+        eh = _energy_of(capacity, rh, uh, _others(high, j, pitch, channels, normal), ph)
+        ml, mh = rl * ul, rh * uh
+        mass = (ml - mh) * scale
+        push = (ml * ul - mh * uh + (pl - ph)) * scale
+        work = (ul * (el + pl) - uh * (eh + ph)) * scale
+        nl, nh = rl + mass, rh + mass
+        each_l, each_h = 1.0 / nl, 1.0 / nh
+        ul, uh = (ml + push) * each_l, (mh + push) * each_h
+        kinetic_l, kinetic_h = (ml + push) * ul, (mh + push) * uh
+        store(low, normal * pitch + j, ul)
+        store(high, normal * pitch + j, uh)
+        for c in range(1, last):
+            if c != normal:
+                vl, vh = load(low, c * pitch + j), load(high, c * pitch + j)
+                drag = (ml * vl - mh * vh) * scale
+                tl, th = rl * vl + drag, rh * vh + drag
+                vl, vh = tl * each_l, th * each_h
+                kinetic_l, kinetic_h = kinetic_l + tl * vl, kinetic_h + th * vh
+                store(low, c * pitch + j, vl)
+                store(high, c * pitch + j, vh)
+        pl = (gamma - 1.0) * (el + work - 0.5 * kinetic_l)
+        ph = (gamma - 1.0) * (eh + work - 0.5 * kinetic_h)
+        store(low, j, nl)
+        store(high, j, nh)
+        store(low, last * pitch + j, pl)
+        store(high, last * pitch + j, ph)
+        store(low, channels * pitch + j, pl * each_l)
+        store(high, channels * pitch + j, ph * each_h)
+
+
+@njit
 def _ratios(state, n, width, channels, pitch):  # type: ignore[no-untyped-def]
     """Pressure over density of a row of states, behind them."""
     for j in range(0, n, width):
@@ -257,25 +305,25 @@ def _fluxes(left, before, right, after, flux, n, width, channels, pitch, normal,
 
 
 @njit
-def _ghosts(w, size, channels, shape, first, pitch, g, sides, entering):  # type: ignore[no-untyped-def]
-    """Fill the ghost cells of primitive variables, axis by axis."""
+def _ghosts(w, size, channels, shape, first, pitch, g, sides, entering, start, end):  # type: ignore[no-untyped-def]
+    """Fill the ghost cells of primitive variables, axis by axis, from one axis up to another."""
     rows, planes = shape[1] + (2 * g if first < 2 else 0), shape[0] + (2 * g if first < 1 else 0)
     plane = rows * pitch
     for c in range(channels):
         o = c * size
-        for axis in range(first, 3):
+        for axis in range(start, end):
             n = shape[axis]
             sign = -1.0 if c == 1 + axis - first else 1.0
-            for end in range(2):
-                kind = sides[2 * (axis - first) + end]
+            for side in range(2):
+                kind = sides[2 * (axis - first) + side]
                 for k in range(g):
-                    ghost = g - 1 - k if end == 0 else g + n + k
+                    ghost = g - 1 - k if side == 0 else g + n + k
                     if kind == 0:
-                        source = ghost + n if end == 0 else ghost - n
+                        source = ghost + n if side == 0 else ghost - n
                     elif kind == 2:
-                        source = g + k if end == 0 else g + n - 1 - k
+                        source = g + k if side == 0 else g + n - 1 - k
                     else:
-                        source = g if end == 0 else g + n - 1
+                        source = g if side == 0 else g + n - 1
                     s = sign if kind == 2 else 1.0
                     if axis == 2:
                         for i in range(planes):
@@ -283,7 +331,7 @@ def _ghosts(w, size, channels, shape, first, pitch, g, sides, entering):  # type
                                 at = o + i * plane + r * pitch
                                 w[at + ghost] = s * w[at + source]
                                 if kind == 3:
-                                    w[at + ghost] = entering[(2 * (axis - first) + end) * channels + c]
+                                    w[at + ghost] = entering[(2 * (axis - first) + side) * channels + c]
                     else:
                         step, other = (pitch, planes) if axis == 1 else (plane, rows)
                         across = plane if axis == 1 else pitch
@@ -293,7 +341,7 @@ def _ghosts(w, size, channels, shape, first, pitch, g, sides, entering):  # type
                                 w[at + ghost * step] = s * w[at + source * step]
                                 if kind == 3:
                                     w[at + ghost * step] = entering[
-                                        (2 * (axis - first) + end) * channels + c
+                                        (2 * (axis - first) + side) * channels + c
                                     ]
 
 
@@ -306,7 +354,7 @@ def _advanced(  # type: ignore[no-untyped-def]
     n0, n1, n2 = shape[0], shape[1], shape[2]
     g0, g1 = (g if first < 1 else 0), (g if first < 2 else 0)
     plane = (n1 + 2 * g1) * pitch
-    if predicted and first < 2:
+    if predicted:
         e0, e1 = (1 if first < 1 else 0), (1 if first < 2 else 0)
         for i in range(g0 - e0, g0 + n0 + e0):
             for r in range(g1 - e1, g1 + n1 + e1):
@@ -326,23 +374,6 @@ def _advanced(  # type: ignore[no-untyped-def]
         for r in range(g1, g1 + n1):
             base = i * plane + r * pitch + g
             _faces(w, low, high, size, base - 1, 1, n2 + 2, width, channels, pitch, scheme, numbers)
-            if predicted and first == 2:
-                # With one axis the prediction is at hand here.
-                _predict(
-                    low,
-                    high,
-                    change,
-                    size,
-                    base - 1,
-                    n2 + 2,
-                    width,
-                    channels,
-                    pitch,
-                    1,
-                    numbers,
-                    0.5 * scale,
-                    True,
-                )
             if predicted:
                 _moved(low, change, size, base - 1, n2 + 2, width, channels, pitch, numbers)
                 _moved(high, change, size, base - 1, n2 + 2, width, channels, pitch, numbers)
@@ -402,7 +433,63 @@ def _advanced(  # type: ignore[no-untyped-def]
 
 
 @njit
-def _rows(u, w, size, channels, shape, first, pitch, g, width, numbers, found):  # type: ignore[no-untyped-def]
+def _swept(  # type: ignore[no-untyped-def]
+    u, w, size, channels, shape, first, pitch, g, width, scheme, solver, h, numbers, axis, low, high, held, flux,
+):  # fmt: skip
+    """u after h of the fluxes along one axis, in place, from the primitive variables w with their ghost cells there.
+
+    In pieces of rows, so that the states on their faces stay in the first-level cache.
+    """
+    n0, n1, n2 = shape[0], shape[1], shape[2]
+    g0, g1 = (g if first < 1 else 0), (g if first < 2 else 0)
+    plane = (n1 + 2 * g1) * pitch
+    normal = 1 + axis - first
+    scale = h * numbers[_INVERSE + axis]
+    half = scale * 0.5
+    if axis == 2:
+        for i in range(g0, g0 + n0):
+            for r in range(g1, g1 + n1):
+                for piece in range(0, n2, _PIECE):
+                    n = min(_PIECE, n2 - piece)
+                    base = i * plane + r * pitch + g + piece
+                    _faces(w, low, high, size, base - 1, 1, n + 2, width, channels, _ROW, scheme, numbers)
+                    _ahead(low, high, n + 2, width, channels, _ROW, normal, numbers, half)
+                    _fluxes(high, 0, low, 1, flux, n + 1, width, channels, _ROW, normal, solver, numbers)
+                    for c in range(channels):
+                        o, f = c * size + base, c * _ROW
+                        for j in range(0, n, width):
+                            through = load(flux, f + j + 1) - load(flux, f + j)
+                            store(u, o + j, load(u, o + j) - through * scale)
+        return
+    stride, step = (pitch, plane) if axis == 1 else (plane, pitch)
+    count, across, start = (n1, n0, g0) if axis == 1 else (n0, n1, g1)
+    for other in range(start, start + across):
+        for piece in range(0, n2, _PIECE):
+            n = min(_PIECE, n2 - piece)
+            for k in range(g - 1, g + count + 1):
+                base = other * step + k * stride + g + piece
+                # The states above the cells before stay in one of two rows.
+                if (k - g) % 2 == 0:
+                    above, below = held, high
+                else:
+                    above, below = high, held
+                _faces(w, low, above, size, base, stride, n, width, channels, _ROW, scheme, numbers)
+                _ahead(low, above, n, width, channels, _ROW, normal, numbers, half)
+                if k < g:
+                    continue
+                _fluxes(below, 0, low, 0, flux, n, width, channels, _ROW, normal, solver, numbers)
+                for c in range(channels):
+                    o, f = c * size + base, c * _ROW
+                    for j in range(0, n, width):
+                        through = load(flux, f + j) * scale
+                        if k > g:
+                            store(u, o + j - stride, load(u, o + j - stride) - through)
+                        if k < g + count:
+                            store(u, o + j, load(u, o + j) + through)
+
+
+@njit
+def _rows(u, w, size, channels, shape, first, pitch, g, width, how, numbers, found):  # type: ignore[no-untyped-def]
     """Primitive variables of all cells; the largest rate, and whether all are admissible."""
     g0, g1 = (g if first < 1 else 0), (g if first < 2 else 0)
     plane = (shape[1] + 2 * g1) * pitch
@@ -413,7 +500,7 @@ def _rows(u, w, size, channels, shape, first, pitch, g, width, numbers, found): 
     for i in range(g0, g0 + shape[0]):
         for r in range(g1, g1 + shape[1]):
             base = i * plane + r * pitch + g
-            _primitive(u, w, size, base, shape[2], width, channels, first, numbers, found)
+            _primitive(u, w, size, base, shape[2], width, channels, first, how, numbers, found)
     top = largest(load(found, 0))
     good = True
     for k in range(width):
@@ -423,35 +510,61 @@ def _rows(u, w, size, channels, shape, first, pitch, g, width, numbers, found): 
 
 @kernel
 def march(  # type: ignore[no-untyped-def]
-    u, w, start, change, channels, shape, first, pitch, g, width, scheme, solver, predicted, weights,
-    remaining, planned, most, cfl, growth, shorter, sides, entering, numbers, low, high, held, flux, found,
+    u, w, start, change, channels, shape, first, pitch, g, width, scheme, solver, how, weights,
+    remaining, taken, planned, most, cfl, growth, shorter, sides, entering, numbers, low, high, held, flux, found,
 ):  # fmt: skip
     """Substeps of one sample until its time is over, or one of them needs other help.
 
-    `planned` > 0 fixes the number of substeps. Returns the time that remains, the substeps taken, the length of
-    a substep that left the admissible states (or 0, and the state before it), and whether too many are needed.
+    `planned` > 0 fixes the number of substeps, of which `taken` are behind it. Returns the time that remains, the
+    substeps taken, the length of a substep that left the admissible states (or 0, and the state before it), and
+    whether too many are needed.
     """
-    size = len(u) // channels
-    top, good = _rows(u, w, size, channels, shape, first, pitch, g, width, numbers, found)
-    taken, again = 0, 0
+    size, dimension = len(u) // channels, 3 - first
+    top, good = _rows(u, w, size, channels, shape, first, pitch, g, width, how, numbers, found)
+    again = 0
     short = 1.0
     while remaining > 0.0:
         if planned > 0:
-            count = planned - taken
+            count = float(planned - taken)
         else:
             wanted = top * remaining / (cfl * short) * (1.0 - 1e-12)
             if wanted > most - taken:
                 return remaining, taken, 0.0, True
-            count = max(1, int(math.ceil(wanted)))
+            full = wanted > 2.0 or (wanted > 1.0 and taken % 2 == 1)
+            count = wanted if full else max(1.0, math.ceil(wanted))
         h = remaining / count
         start[:] = u
-        for stage in range(len(weights)):
-            _ghosts(w, size, channels, shape, first, pitch, g, sides, entering)
+        if how == SWEEPS:
+            # A last one without partner is symmetric by itself.
+            alone = count <= 1.0 and taken % 2 == 0
+            for k in range(2 * dimension - 1 if alone else dimension):
+                axis = first + (k if k < dimension else 2 * dimension - 2 - k)
+                if not alone and taken % 2 == 1:
+                    axis = 2 - k
+                if k > 0:
+                    new, good = _rows(
+                        u, w, size, channels, shape, first, pitch, g, width, how, numbers, found
+                    )
+                    if not good:
+                        u[:] = start
+                        return remaining, taken, h, False
+                _ghosts(w, size, channels, shape, first, pitch, g, sides, entering, axis, axis + 1)
+                part = 0.5 * h if alone and k != dimension - 1 else h
+                _swept(
+                    u, w, size, channels, shape, first, pitch, g, width, scheme, solver, part, numbers, axis,
+                    low, high, held, flux,
+                )  # fmt: skip
+            new, good = _rows(u, w, size, channels, shape, first, pitch, g, width, how, numbers, found)
+            if not good:
+                u[:] = start
+                return remaining, taken, h, False
+        for stage in range(len(weights) if how != SWEEPS else 0):
+            _ghosts(w, size, channels, shape, first, pitch, g, sides, entering, first, 3)
             _advanced(
-                u, w, change, size, channels, shape, first, pitch, g, width, scheme, solver, predicted, h, numbers,
+                u, w, change, size, channels, shape, first, pitch, g, width, scheme, solver, how == AHEAD, h, numbers,
                 low, high, held, flux,
             )  # fmt: skip
-            new, good = _rows(u, w, size, channels, shape, first, pitch, g, width, numbers, found)
+            new, good = _rows(u, w, size, channels, shape, first, pitch, g, width, how, numbers, found)
             if not good:
                 u[:] = start
                 return remaining, taken, h, False
@@ -459,18 +572,18 @@ def march(  # type: ignore[no-untyped-def]
                 a, b = weights[stage], 1.0 - weights[stage]
                 for k in range(0, len(u), width):
                     store(u, k, load(start, k) * a + load(u, k) * b)
-                new, good = _rows(u, w, size, channels, shape, first, pitch, g, width, numbers, found)
+                new, good = _rows(u, w, size, channels, shape, first, pitch, g, width, how, numbers, found)
         if planned == 0 and new > growth * top and again < AGAIN:
             # Waves that were not there when it was planned.
             u[:] = start
-            new_top, good = _rows(u, w, size, channels, shape, first, pitch, g, width, numbers, found)
+            new_top, good = _rows(u, w, size, channels, shape, first, pitch, g, width, how, numbers, found)
             top, short = new, shorter
             again += 1
             continue
         again, short = 0, 1.0
         taken += 1
         top = new
-        remaining = remaining - h if count > 1 else 0.0
+        remaining = remaining - h if count > 1.0 else 0.0
     return remaining, taken, 0.0, False
 
 
@@ -501,9 +614,12 @@ class Fused:
         inverse = [1.0 / h for h in spacing]
         tiny = 1e-40 if dtype == torch.float64 else 1e-12
         self.numbers = np.array(
-            [gamma, 1.0 / (gamma - 1.0), sum(inverse), *[0.0] * self.first, *inverse, tiny], dtype=scalar
+            [gamma, 1.0 / (gamma - 1.0), *[0.0] * self.first, *inverse, tiny], dtype=scalar
         )
-        self.options = (RECONSTRUCTIONS[scheme], RIEMANN[solver], time == "hancock")
+        # With one axis there is nothing to sweep apart.
+        how = SWEEPS if time == "sweeps" or (time == "hancock" and self.dimension == 1) else NOW
+        how = AHEAD if time == "hancock" and self.dimension > 1 else how
+        self.options = (RECONSTRUCTIONS[scheme], RIEMANN[solver], how)
         self.weights = np.array(TIMES[time], dtype=scalar)
         self.sides, self.entering = np.array(sides, dtype=np.int64), entering.astype(scalar).ravel()
 
@@ -521,7 +637,7 @@ class Fused:
         whole = (self.channels, padded[0], padded[1], self.pitch)
         arrays = {name: np.zeros(whole, self.scalar) for name in ("u", "w", "start", "change")}
         rows = {
-            name: np.zeros((self.channels + 1) * self.pitch, self.scalar)
+            name: np.zeros((self.channels + 1) * max(self.pitch, _ROW), self.scalar)
             for name in ("low", "high", "held", "flux")
         }
         return {**arrays, **rows, "found": np.zeros(3 * self.width, self.scalar)}
@@ -534,7 +650,7 @@ class Fused:
         cfl: float,
         substeps: int | None,
         max_substeps: int,
-        rescue: Callable[[int, Tensor, float], Tensor],
+        rescue: Callable[[int, Tensor, float, int, bool], Tensor],
     ) -> tuple[Tensor, int, list[int]]:
         """The states (B, C, *cells) after dt, the most substeps that a sample took, and those that need too many.
 
@@ -542,8 +658,8 @@ class Fused:
             u: states that the law admits.
             dt: time.
             cfl, substeps, max_substeps: as in `finite_volume`.
-            rescue: (sample, its state (1, C, *cells), h) -> the state after a substep that left the admissible
-                states here.
+            rescue: (sample, its state (1, C, *cells), h, substeps taken, whether it is the last) -> the state after
+                a substep that left the admissible states here.
         """
         given = u.detach().numpy()
         new = np.empty_like(given)
@@ -557,17 +673,18 @@ class Fused:
                 inside[...] = given[sample].reshape(inside.shape)
                 remaining, taken = dt, 0
                 while remaining > 0:
-                    remaining, more, h, many = self._march(
+                    remaining, taken, h, many = self._march(
                         flat, remaining, taken, cfl, substeps, max_substeps
                     )
-                    taken += more
                     if many or h > 0:
                         if many:
                             lost.append(sample)
                             inside[...] = np.nan
                             break
                         state = torch.from_numpy(inside.reshape(1, self.channels, *given.shape[2:]).copy())
-                        after = rescue(sample, state, h).numpy().reshape(inside.shape)
+                        after = (
+                            rescue(sample, state, h, taken, h >= remaining).numpy().reshape(inside.shape)
+                        )
                         inside[...] = after
                         taken += 1
                         remaining = remaining - h if remaining > h else 0.0
@@ -588,7 +705,6 @@ class Fused:
         substeps: int | None,
         max_substeps: int,
     ) -> tuple[float, int, float, bool]:
-        planned = 0 if substeps is None else substeps - taken
         found: tuple[float, int, float, bool] = march(
             flat["u"],
             flat["w"],
@@ -603,8 +719,9 @@ class Fused:
             *self.options,
             self.weights,
             float(remaining),
-            planned,
-            max_substeps - taken,
+            taken,
+            substeps or 0,
+            max_substeps,
             cfl,
             GROWTH,
             SHORTER,

@@ -20,6 +20,8 @@ TimeName = Literal["ssprk3", "ssprk2"]
 Duration = float | Tensor
 # (u, h, Euler step) -> u after h.
 Stages = Callable[[Tensor, Duration, Callable[[Tensor, Duration], Tensor]], Tensor]
+# (u, h, cells of first order) -> mean rate of change over the next h.
+Over = Callable[[Tensor, Duration, Tensor | None], Tensor]
 
 # A substep at whose end waves are faster by this factor than when it was planned is taken again, so much shorter:
 # the waves that a jump sends out are not known before they are there. At most so often in a row.
@@ -46,7 +48,7 @@ def ssprk3(u: Tensor, h: Duration, euler: Callable[[Tensor, Duration], Tensor]) 
     return u / 3 + 2 / 3 * euler(second, h)
 
 
-STAGES: dict[str, Stages] = {"hancock": hancock, "ssprk3": ssprk3, "ssprk2": ssprk2}
+STAGES: dict[str, Stages] = {"sweeps": hancock, "hancock": hancock, "ssprk3": ssprk3, "ssprk2": ssprk2}
 
 
 class CellStep(ABC):
@@ -111,6 +113,17 @@ class CellStep(ABC):
         """What `rate` is in the mean over the next h, as far as the scheme predicts it; else at u."""
         return self.rate(u, first_order)
 
+    def substep(self, u: Tensor, h: Duration, index: Tensor, last: Tensor) -> Tensor:
+        """The state after h.
+
+        Args:
+            u: cell averages (B, C, *cells).
+            h: time, or of each sample its own; where it is 0 the sample stays as it is.
+            index: how many substeps each sample has taken in this Step, (B,).
+            last: whether its Step ends with this one, (B,) of bools.
+        """
+        return self._stages(u, h, self.euler)
+
     def compiled(self, u: Tensor) -> Tensor | None:
         """The state after `dt` from loops that are faster than tensors, or None where there are none for it."""
         return None
@@ -125,8 +138,9 @@ class CellStep(ABC):
             return fast
         if self.substeps is None:
             return self._adapted(u)
-        for _ in range(self.substeps):
-            u = self._stages(u, self.dt / self.substeps, self.euler)
+        for k in range(self.substeps):
+            index = torch.full((len(u),), k, device=u.device)
+            u = self.substep(u, self.dt / self.substeps, index, index == self.substeps - 1)
         self.last_substeps = self.substeps
         return u
 
@@ -152,9 +166,11 @@ class CellStep(ABC):
                 u = torch.where(many.reshape(shape), torch.nan, u)
                 remaining = torch.where(many, 0.0, remaining)
                 continue
-            counts = counts.ceil().clamp(min=1.0)
+            # Stable ones as long as they may be; a pair at the end is of two alike.
+            full = (counts > 2) | ((counts > 1) & (taken % 2 == 1))
+            counts = torch.where(full, counts, counts.ceil().clamp(min=1.0))
             h = torch.where(running, remaining / counts, 0.0)
-            new = self._stages(u, h.to(u.dtype).reshape(shape), self.euler)
+            new = self.substep(u, h.to(u.dtype).reshape(shape), taken, counts <= 1)
             found = self._rates(new)
             grown = running & torch.isfinite(found) & (found > GROWTH * rates) & (again < AGAIN)
             done = running & ~grown
@@ -162,19 +178,20 @@ class CellStep(ABC):
             # The last substep takes all that is left: the step lands on dt exactly.
             remaining = torch.where(done, torch.where(counts > 1, remaining - h, 0.0), remaining)
             rates = torch.where(running, found, rates)
-            short = torch.where(grown, SHORTER, 1.0)
+            short = torch.where(grown, SHORTER, torch.ones_like(rates))
             again, taken = torch.where(grown, again + 1, 0.0), taken + done
         self.last_substeps = int(taken.max()) if len(taken) else 0
         return u
 
-    def euler(self, u: Tensor, h: Duration) -> Tensor:
-        """u + h rate(u); cells that leave the admissible states are computed again at first order.
+    def euler(self, u: Tensor, h: Duration, over: Over | None = None) -> Tensor:
+        """u + h over(u, h); cells that leave the admissible states are computed again at first order.
 
         The fluxes at all sides of such cells and their neighbours are replaced, so that what is conserved
         stays conserved; where that drives other cells out, these are added. Cells that cannot be kept become
         NaN. Clain, Diot and Loubere, J. Comput. Phys. 230 (2011).
         """
-        new = u + h * self.over(u, h)
+        over = over or self.over
+        new = u + h * over(u, h, None)
         with torch.no_grad():
             good = self.admissible(new)
             if good is None or bool(good.all()):
@@ -196,7 +213,7 @@ class CellStep(ABC):
             if not grown:
                 break
             # Samples without marked cells get the numbers that they had.
-            new = u + h * self.over(u, h, first_order=marked)
+            new = u + h * over(u, h, marked)
             with torch.no_grad():
                 still = self.admissible(new)
                 assert still is not None

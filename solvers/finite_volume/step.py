@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Literal, Protocol, cast, get_args, runtime_checkable
 
 import torch
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
 
 ReconstructionName = Literal["godunov", "muscl", "weno5", "weno5-characteristic"]
 RiemannName = Literal["auto", "rusanov", "hll", "hllc", "roe", "exact"]
-MarchName = Literal["auto", "hancock", "ssprk3", "ssprk2"]
+MarchName = Literal["auto", "sweeps", "hancock", "ssprk3", "ssprk2"]
 Walls = Literal["auto", "slip", "no-slip"]
 Form = Literal["auto", "fused", "tensors"]
 
@@ -70,7 +72,12 @@ class FiniteVolume(CellStep):
     ) -> None:
         super().__init__(pde, grid, dt, cfl=cfl, substeps=substeps, max_substeps=max_substeps, time=time)
         self.reconstruction, self.riemann = reconstruction, riemann
-        names = {"hancock": "Hancock", "ssprk3": "SSPRK3", "ssprk2": "SSPRK2"}
+        names = {
+            "sweeps": "Hancock in sweeps",
+            "hancock": "Hancock",
+            "ssprk3": "SSPRK3",
+            "ssprk2": "SSPRK2",
+        }
         self.method = f"finite volumes, {reconstruction} + {riemann} + {names[time]}"
         self._scheme = RECONSTRUCTIONS[reconstruction]
         self._flux = RIEMANN[riemann]
@@ -107,13 +114,42 @@ class FiniteVolume(CellStep):
     def rate(self, u: Tensor, first_order: Tensor | None = None) -> Tensor:
         return self.over(u, 0.0, first_order)
 
-    def over(self, u: Tensor, h: Duration, first_order: Tensor | None = None) -> Tensor:
-        total: Tensor | None = None
-        ahead = 0.5 * h if self.time == "hancock" else None
-        for axis, (flux, size) in enumerate(
-            zip(self.fluxes(u, first_order, ahead), self.domain.spacing, strict=True)
+    def substep(self, u: Tensor, h: Duration, index: Tensor, last: Tensor) -> Tensor:
+        if self.time != "sweeps":
+            return super().substep(u, h, index, last)
+        shape = (-1, *[1] * (u.ndim - 1))
+        odd = index % 2 == 1
+        alone = last & ~odd
+        # The errors of the order cancel in pairs; a last one without partner is symmetric by itself.
+        forward = [(axis, 1.0) for axis in range(self.domain.dimension)]
+        halves = [(axis, 0.5) for axis, _ in forward[:-1]]
+        for who, sweeps in (
+            (~odd & ~alone, forward),
+            (odd, forward[::-1]),
+            (alone, [*halves, forward[-1], *halves[::-1]]),
         ):
-            part = torch.diff(flux, dim=axis + 2) * (-1.0 / size)
+            if not bool(who.any()):
+                continue
+            own = (
+                h
+                if bool(who.all())
+                else torch.where(
+                    who.reshape(shape), torch.as_tensor(h, dtype=u.dtype, device=u.device), 0.0
+                )
+            )
+            for axis, part in sweeps:
+                u = self.euler(u, part * own, partial(self.over, axis=axis))
+        return u
+
+    def over(
+        self, u: Tensor, h: Duration, first_order: Tensor | None = None, axis: int | None = None
+    ) -> Tensor:
+        """What `rate` is in the mean over the next h, as far as the scheme predicts it; of one axis alone if given."""
+        total: Tensor | None = None
+        ahead = 0.5 * h if self.time in ("sweeps", "hancock") else None
+        axes = range(self.domain.dimension) if axis is None else (axis,)
+        for k, flux in zip(axes, self.fluxes(u, first_order, ahead, axes), strict=True):
+            part = torch.diff(flux, dim=k + 2) * (-1.0 / self.domain.spacing[k])
             total = part if total is None else total + part
         assert total is not None  # there is an axis
         if self._calculus is not None:
@@ -122,9 +158,13 @@ class FiniteVolume(CellStep):
         return total
 
     def fluxes(
-        self, u: Tensor, first_order: Tensor | None = None, ahead: Duration | None = None
+        self,
+        u: Tensor,
+        first_order: Tensor | None = None,
+        ahead: Duration | None = None,
+        axes: Sequence[int] | None = None,
     ) -> list[Tensor]:
-        """Flux through the faces normal to each axis, D tensors (B, C, *cells with one more on the axis).
+        """Flux through the faces normal to each axis, tensors (B, C, *cells with one more on the axis).
 
         Args:
             u: cell averages (B, C, *cells).
@@ -133,13 +173,15 @@ class FiniteVolume(CellStep):
                 and Shu, Numer. Math. 73 (1996).
             ahead: time by which the states on the faces are moved on first, by the fluxes of each cell's own states on
                 all of its faces: MUSCL-Hancock. Toro (2009), section 14.4.
+            axes: along which; None takes all.
         """
         scheme, law = self._scheme, self._primitive
         works_on_primitive = law is not None and not scheme.characteristic
         w = law.primitive(u) if law is not None and works_on_primitive else u
         fluxes = []
-        moved = None if ahead is None else self._moved(w, works_on_primitive, ahead)
-        for axis in range(self.domain.dimension):
+        axes = range(self.domain.dimension) if axes is None else axes
+        moved = None if ahead is None else self._moved(w, works_on_primitive, ahead, axes)
+        for axis in axes:
             low, high = self._filled(axis, w, works_on_primitive)
             if moved is None:
                 left, right = self._states(with_ghosts(w, axis, scheme.ghosts, low, high), axis)
@@ -172,38 +214,40 @@ class FiniteVolume(CellStep):
         left, right = self._scheme.function(*given, axis + 2)
         return left, right
 
-    def _moved(self, w: Tensor, primitive: bool, ahead: Duration) -> list[tuple[Tensor, Tensor]]:
+    def _moved(
+        self, w: Tensor, primitive: bool, ahead: Duration, axes: Sequence[int]
+    ) -> dict[int, tuple[Tensor, Tensor]]:
         """Per axis the states left and right of its faces after a time in which each cell keeps to itself."""
-        dimension, ghosts = self.domain.dimension, self._scheme.ghosts + 1
+        ghosts, shape = self._scheme.ghosts + 1, self.domain.shape
         padded = w
-        for axis in range(dimension):
+        for axis in axes:
             padded = with_ghosts(padded, axis, ghosts, *self._filled(axis, w, primitive))
 
         def cut(x: Tensor, axis: int, start: int, count: int) -> Tensor:
             return x.narrow(axis + 2, start, count)
 
         # The states at the low and high faces of all cells and one ghost cell on each side.
-        ends, change = [], torch.zeros((), dtype=w.dtype, device=w.device)
-        for axis, (n, size) in enumerate(zip(self.domain.shape, self.domain.spacing, strict=True)):
+        ends, change = {}, torch.zeros((), dtype=w.dtype, device=w.device)
+        for axis in axes:
             below, above = self._states(padded, axis)
-            low, high = cut(above, axis, 0, n + 2), cut(below, axis, 1, n + 2)
-            for other, m in enumerate(self.domain.shape):
+            low, high = cut(above, axis, 0, shape[axis] + 2), cut(below, axis, 1, shape[axis] + 2)
+            for other in axes:
                 if other != axis:
-                    low, high = cut(low, other, ghosts - 1, m + 2), cut(high, other, ghosts - 1, m + 2)
+                    low = cut(low, other, ghosts - 1, shape[other] + 2)
+                    high = cut(high, other, ghosts - 1, shape[other] + 2)
             low, high = self._as(low, high, primitive, False)
             change = change + (self.pde.flux(low)[:, :, axis] - self.pde.flux(high)[:, :, axis]) * (
-                ahead / size
+                ahead / self.domain.spacing[axis]
             )
-            ends.append((low, high))
-        moved = []
-        for axis, (low, high) in enumerate(ends):
+            ends[axis] = (low, high)
+        moved = {}
+        for axis, (low, high) in ends.items():
             left, right = high + change, low + change
-            for other, m in enumerate(self.domain.shape):
+            for other in axes:
                 if other != axis:
-                    left, right = cut(left, other, 1, m), cut(right, other, 1, m)
-            n = self.domain.shape[axis]
-            left, right = cut(left, axis, 0, n + 1), cut(right, axis, 1, n + 1)
-            moved.append(self._as(left, right, False, primitive))
+                    left, right = cut(left, other, 1, shape[other]), cut(right, other, 1, shape[other])
+            left, right = cut(left, axis, 0, shape[axis] + 1), cut(right, axis, 1, shape[axis] + 1)
+            moved[axis] = self._as(left, right, False, primitive)
         return moved
 
     def _has_fused(self) -> bool:
@@ -229,10 +273,9 @@ class FiniteVolume(CellStep):
             return None
         if u.dtype not in self._fused:
             self._fused[u.dtype] = self._make_fused(u.dtype)
-        stages = self._stages
 
-        def rescue(sample: int, state: Tensor, h: float) -> Tensor:
-            new = stages(state, h, self.euler)
+        def rescue(sample: int, state: Tensor, h: float, index: int, last: bool) -> Tensor:
+            new = self.substep(state, h, torch.tensor([index]), torch.tensor([last]))
             if self.lost is not None:
                 self.lost = self.lost.replace("sample 0", f"sample {sample}", 1)
             return new
@@ -277,16 +320,18 @@ class FiniteVolume(CellStep):
         )
 
     def courant(self, u: Tensor) -> Tensor:
-        """Inverse of the time in which a signal crosses a cell, summed over axes, (B,) [1/time].
+        """Inverse of the time in which a signal crosses a cell, (B,) [1/time].
 
-        With friction, twice the diffusivity over the square of the spacing is added.
+        Summed over axes, or the largest of them where they are swept one after the other. With friction, twice the
+        diffusivity over the square of the spacing is added.
         """
         spacing = self.domain.spacing
         if isinstance(self.pde, ScalarLaw):
             rate = self._scalar_rate(self.pde, u)
         else:
-            speed = self.pde.max_speed(u)
-            rate = cast(Tensor, sum(speed[:, axis] / h for axis, h in enumerate(spacing)))
+            rate = self._over_axes(
+                [speed / h for speed, h in zip(self.pde.max_speed(u).unbind(1), spacing, strict=True)]
+            )
         if self._diffusion is not None:
             rate = rate + 2.0 * sum(h**-2 for h in spacing) * self._diffusion.diffusivity(u)[:, 0]
         most = rate.flatten(1).amax(dim=1)
@@ -294,14 +339,14 @@ class FiniteVolume(CellStep):
             if isinstance(condition, Inflow):  # which may be faster than all that is inside
                 value = cast(Tensor, condition.value).to(dtype=u.dtype, device=u.device)
                 state = value.reshape(1, value.shape[0], -1, *[1] * (self.domain.dimension - 1))
-                speed = self.pde.max_speed(state)
-                entering = cast(Tensor, sum(speed[:, axis] / h for axis, h in enumerate(spacing)))
+                speeds = self.pde.max_speed(state).unbind(1)
+                entering = self._over_axes([speed / h for speed, h in zip(speeds, spacing, strict=True)])
                 most = torch.maximum(most, entering.amax())
         return most
 
     def _scalar_rate(self, law: ScalarLaw, u: Tensor) -> Tensor:
         """Of a scalar, where the fastest wave may lie between the states of two cells."""
-        rate: Tensor | None = None
+        rates = []
         for axis, h in enumerate(self.domain.spacing):
             low, high = self._filled(axis, u, False)
             cells = with_ghosts(u, axis, 1, low, high)
@@ -313,9 +358,13 @@ class FiniteVolume(CellStep):
             at_cells = torch.maximum(
                 speed.narrow(axis + 1, 0, faces - 1), speed.narrow(axis + 1, 1, faces - 1)
             )
-            rate = at_cells / h if rate is None else rate + at_cells / h
-        assert rate is not None  # there is an axis
-        return rate
+            rates.append(at_cells / h)
+        return self._over_axes(rates)
+
+    def _over_axes(self, rates: Sequence[Tensor]) -> Tensor:
+        """What the rates along the axes come to together."""
+        all_of_them = torch.stack(tuple(rates))
+        return all_of_them.amax(dim=0) if self.time == "sweeps" else all_of_them.sum(dim=0)
 
     def _as(self, left: Tensor, right: Tensor, given: bool, wanted: bool) -> tuple[Tensor, Tensor]:
         """Face states as primitive or conserved variables."""
@@ -398,7 +447,7 @@ def finite_volume(
     """A Step that solves u_t + div F(u) = S(u) for cell averages on a grid of cells, in 1D to 3D.
 
     Reconstruction in primitive variables where the law has them, a Riemann solver at each face, and MUSCL-Hancock
-    or a strong-stability-preserving method in time; the axes are summed, not split. Conserves the sum over cells
+    or a strong-stability-preserving method in time. Conserves the sum over cells
     on periodic sides to rounding, and with walls whatever the law keeps there. Preserves a uniform state exactly.
     Second order on smooth flows, first order at shocks. Differentiable, also in the states that enter; limiters
     have kinks. A state that blows up becomes non-finite and raises nothing; other samples of its batch are not
@@ -421,15 +470,19 @@ def finite_volume(
             (the normal component of every vector field is mirrored; nothing passes of a scalar) or "inflow".
         dt: time of one Step [time].
         cfl: Courant number max_x sum_d(speed_d / dx_d + 2 nu / dx_d^2) h of a substep h, at most 1; 0.4 is safe. nu is
-            the diffusivity of laws with friction. None takes 0.9 for "hancock", else 0.4.
+            the diffusivity of laws with friction. With "sweeps" the largest over d takes the place of the sum. None
+            takes 0.95 for "sweeps", 0.9 for "hancock", else 0.4.
         reconstruction: "godunov" (none, first order), "muscl" (monotonised central), "weno5", or
             "weno5-characteristic" (ideal gases: rings least where shocks are strong or meet).
         riemann: "rusanov" (any law), "hll" (laws with `wave_bounds`), "hllc" and "roe" (ideal gases), "exact"
             (scalar laws with `sonic_points`), or "auto": HLLC for gases, exact or HLL for scalars, else Rusanov.
             HLLC and Roe may bend strong shocks that run along the grid (carbuncles); HLL does not.
-        time: "hancock" (one stage with predicted fluxes, second order; the quickest, and sharper than the others at
-            contacts), "ssprk2", "ssprk3", or "auto": Hancock for "muscl" and gases without friction, else
-            "ssprk3", which keeps scalars within their bounds.
+        time: "hancock" (one stage with predicted fluxes, second order; sharper than the next two at contacts), "ssprk2",
+            "ssprk3", or "sweeps": Hancock along one axis after the other, there and back in turns, second order. Each
+            sweep may go as far as one axis alone allows, which makes it the quickest, and the sharpest at shocks, in
+            2D and 3D; but x and y are not treated alike: what is symmetric about a diagonal stays so only to the error
+            of the scheme, where the others keep it to rounding. "auto" is "sweeps" (in 1D "hancock") for "muscl" and
+            gases without friction, else "ssprk3", which keeps scalars within their bounds.
         conditions: what enters through sides "inflow", `{"x-": Inflow(conserved state)}`, and how walls of laws with
             friction slide, `{"y+": MovingWall(velocity)}`.
         walls: "slip", or "no-slip" for laws with friction, at which the gas rests relative to the wall; "auto" is no-slip
@@ -457,13 +510,14 @@ def finite_volume(
         raise ValueError(f"finite_volume got dt={dt}; expected a positive time.")
     plain = not isinstance(pde, HasDiffusion) and type(pde).source is ConservationLaw.source
     if time == "auto":
-        time = "hancock" if reconstruction == "muscl" and plain and isinstance(pde, IdealGas) else "ssprk3"
-    elif time == "hancock" and not plain:
+        predicts = reconstruction == "muscl" and plain and isinstance(pde, IdealGas)
+        time = "ssprk3" if not predicts else "hancock" if grid.dimension == 1 else "sweeps"
+    elif time in ("sweeps", "hancock") and not plain:
         raise ValueError(
-            f"finite_volume got time='hancock' for {type(pde).__name__}, whose friction or source it does not predict. "
+            f"finite_volume got time={time!r} for {type(pde).__name__}, whose friction or source it does not predict. "
             "Use time='ssprk3'."
         )
-    cfl = (0.9 if time == "hancock" else 0.4) if cfl is None else cfl
+    cfl = {"sweeps": 0.95, "hancock": 0.9}.get(time, 0.4) if cfl is None else cfl
     if not 0 < cfl <= 1:
         raise ValueError(f"finite_volume got cfl={cfl}; expected above 0 and at most 1, such as 0.4.")
     if substeps is not None and substeps < 1:

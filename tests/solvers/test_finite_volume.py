@@ -137,7 +137,7 @@ def test_lax_and_rusanov():
         errors[riemann] = float((end[0, 0] - exact[0]).abs().mean())
     assert errors["hllc"] < 1.2e-2
     # Rusanov smears the contact more, and is still the same solution.
-    assert errors["hllc"] < errors["rusanov"] < 1.5 * errors["hllc"]
+    assert errors["hllc"] < errors["rusanov"] < 1.7 * errors["hllc"]
 
 
 def averages(grid: Grid, t: float) -> Tensor:
@@ -229,22 +229,30 @@ def test_a_tube_along_any_axis_is_the_tube_in_one_dimension(dimension, riemann):
         for channel, source in ((0, 0), (1 + axis, 1), (dimension + 1, 2)):
             assert (end[:, channel] - one[:, source].reshape(1, *place)).abs().max() < 1e-13
     # A cell of the shock, which the long substeps of the reference place a little differently.
-    assert (one - reference).abs().max() < 6e-2
+    assert (one - reference).abs().max() < 8e-2
 
 
-@pytest.mark.parametrize("scheme", RECONSTRUCTIONS)
-def test_quarter_turn(scheme):
+@pytest.mark.parametrize(
+    ("scheme", "time", "least", "most"),
+    [
+        # Not bitwise: sums over axes change places.
+        *[(scheme, "ssprk3", 0.0, 1e-12) for scheme in RECONSTRUCTIONS],
+        ("muscl", "hancock", 0.0, 1e-12),
+        # One axis after the other, these twelve cells are turned to the error of the scheme.
+        ("muscl", "sweeps", 1e-6, 0.2),
+    ],
+)
+def test_quarter_turn(scheme, time, least, most):
     n = 12
     u = smooth(2, (n, n))
-    step = finite_volume(EULER, cells((n, n)), 0.1, reconstruction=scheme)
+    step = finite_volume(EULER, cells((n, n)), 0.1, reconstruction=scheme, time=time)
 
     def turn(u: Tensor) -> Tensor:
         """Counter-clockwise: new x axis is the old y axis reversed, (vx, vy) -> (-vy, vx)."""
         v = torch.rot90(u, 1, dims=(2, 3))
         return torch.stack((v[:, 0], -v[:, 2], v[:, 1], v[:, 3]), dim=1)
 
-    # Not bitwise: sums over axes change places.
-    assert (turn(step(u)) - step(turn(u))).abs().max() < 1e-12
+    assert least <= (turn(step(u)) - step(turn(u))).abs().max() < most
     assert (step(u) - u).abs().max() > 1e-2
 
 
@@ -433,7 +441,7 @@ def test_refusals_say_what_was_found():
             r"expected one of \['godunov', 'muscl', 'weno5', 'weno5-characteristic'\]",
         ),
         (dict(riemann="osher"), r"expected one of \['auto', 'rusanov', 'hll', 'hllc', 'roe', 'exact'\]"),
-        (dict(time="rk4"), r"expected one of \['auto', 'hancock', 'ssprk3', 'ssprk2'\]"),
+        (dict(time="rk4"), r"expected one of \['auto', 'sweeps', 'hancock', 'ssprk3', 'ssprk2'\]"),
         (dict(walls="sticky"), r"expected one of \['auto', 'slip', 'no-slip'\]"),
         (dict(walls="no-slip"), "no friction to hold it"),
         (dict(riemann="exact"), "state their sonic_points"),
