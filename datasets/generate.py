@@ -37,13 +37,14 @@ from sciml.datasets.recipe import (
 )
 from sciml.datasets.writer import PART, require_space, shard_bytes, write_json, write_shard
 from sciml.domains import Cloud, Domain, Grid
+from sciml.domains.grid import AXIS_NAMES
 from sciml.errors import UserError
 from sciml.extras import require
 from sciml.pdes.base import PDE, Elliptic, is_periodic
 from sciml.resample import resample
 from sciml.solvers.blow_up import blow_ups
 from sciml.solvers.lanes import available
-from sciml.step import iterate
+from sciml.step import LowFaces, iterate, low_faces_of
 from sciml.trajectory import Field, Trajectory, channel_names, first_non_finite
 
 ATTEMPTS = 20
@@ -58,7 +59,8 @@ class Solved:
     """What a recipe gives for a batch, before storage.
 
     `states` (B, T, C, *points) on the stored domain, `inputs` (B, A, *points) of an elliptic
-    equation, `rounding` the largest |u - float32(u)| per channel (C,).
+    equation, `rounding` the largest |u - float32(u)| per channel (C,), `low_faces` what a staggered step says of its
+    channels.
     """
 
     states: Tensor
@@ -66,12 +68,13 @@ class Solved:
     rounding: Tensor
     method: str
     substeps: int | None
+    low_faces: LowFaces | None
 
 
-def to_stored(u: Tensor, source: Domain, target: Domain) -> Tensor:
+def to_stored(u: Tensor, source: Domain, target: Domain, low_faces: LowFaces | None = None) -> Tensor:
     """States on the solver's domain as they are stored."""
     if isinstance(source, Grid) and isinstance(target, Grid) and source.shape != target.shape:
-        return resample(u, source, target)
+        return resample(u, source, target, low_faces)
     return u
 
 
@@ -100,7 +103,7 @@ def solve(
     equation = recipe.equation(parameters, domain)
     step = recipe.solver(equation, domain, recipe.dt, substeps)
     u = initial.to(DTYPES[recipe.dtype])
-    inputs = None
+    inputs, low_faces = None, low_faces_of(step)
     with torch.no_grad():
         if isinstance(equation, Elliptic):
             inputs = to_stored(u, domain, stored).to(dtype)
@@ -111,7 +114,7 @@ def solve(
         out: Tensor | None = None
         rounding = torch.zeros(1, dtype=torch.float64)
         for t, frame in enumerate(frames):
-            frame = to_stored(frame, domain, stored)
+            frame = to_stored(frame, domain, stored, low_faces)
             if out is None:
                 out = torch.empty(len(frame), steps + 1, *frame.shape[1:], dtype=dtype)
                 rounding = torch.zeros(frame.shape[1], dtype=torch.float64)
@@ -126,6 +129,7 @@ def solve(
         rounding,
         str(getattr(step, "method", type(step).__name__)),
         taken if isinstance(taken, int) else None,
+        low_faces,
     )
 
 
@@ -146,12 +150,17 @@ def draw_batch(
     }
     u = torch.stack([u for _, u in drawn])
     equation = recipe.equation(parameters, domain)
-    if isinstance(equation, PDE) and is_periodic(domain):
+    cells = isinstance(domain, Grid) and domain.centering == "cell"
+    step = None
+    if not inputs and (recipe.warmup or cells):
+        step = recipe.solver(equation, domain, recipe.dt, recipe.substeps)
+    if low_faces_of(step) is not None and hasattr(inner := getattr(step, "step", step), "project"):
+        u = inner.project(u)
+    elif isinstance(equation, PDE) and is_periodic(domain):
         assert isinstance(domain, Grid)  # nothing else is periodic along every axis
         u = equation.project(u, Spectral(domain))
     u = u.to(DTYPES[recipe.dtype])
-    if recipe.warmup and not inputs:
-        step = recipe.solver(equation, domain, recipe.dt, recipe.substeps)
+    if recipe.warmup and step is not None:
         with torch.no_grad():
             for _ in range(recipe.warmup):
                 u = step(u)
@@ -250,6 +259,7 @@ def _make_shard(recipe: Recipe, out: Path, split: str, number: int, samples: int
     times = torch.arange(steps + 1, dtype=torch.float64) * recipe.dt
     trajectory = Trajectory(states, stored, times, fields, parameters)[:samples]
     names = channel_names(fields, stored.dimension)
+    places = {} if solved.low_faces is None else {"low_faces": _words(names, solved.low_faces)}
     written = write_shard(
         out / shard_name(split, number),
         trajectory,
@@ -265,6 +275,7 @@ def _make_shard(recipe: Recipe, out: Path, split: str, number: int, samples: int
             "first_sample": first,
             "seed": recipe.seed,
             "solver": solved.method,
+            **places,
             "dt": recipe.dt,
             "substeps": solved.substeps or 0,
             "dtype_solver": recipe.dtype,
@@ -284,8 +295,18 @@ def _make_shard(recipe: Recipe, out: Path, split: str, number: int, samples: int
         "wall_time": time.perf_counter() - started,
         "solver": solved.method,
         "substeps": solved.substeps,
+        **places,
         "rejected": rejected,
         "rounding": dict(zip(names, rounding.tolist(), strict=True)),
+    }
+
+
+def _words(channels: tuple[str, ...], low_faces: LowFaces) -> dict[str, str]:
+    """The channels of a staggered state that do not lie at the centres of cells, with the axes of their faces."""
+    return {
+        name: "".join(AXIS_NAMES[axis] for axis in axes)
+        for name, axes in zip(channels, low_faces, strict=True)
+        if axes
     }
 
 

@@ -264,6 +264,11 @@ def card(dataset: Dataset) -> str:
         f"- Domain: {where}",
         f"- Fields: {', '.join(_field(f) for f in manifest['fields'])}",
     ]
+    if faces := manifest["shards"][0].get("low_faces"):
+        where = ", ".join(f"{name} along {axes}" for name, axes in faces.items())
+        lines.append(
+            f"- Staggered: values on the low faces of the cells, {where}; the others at the centres"
+        )
     if manifest["input_fields"]:
         lines.append(f"- Inputs: {', '.join(_field(f) for f in manifest['input_fields'])}")
     else:

@@ -39,6 +39,14 @@ class Initial(Protocol):
     def __call__(self, domain: Any, channels: int, generator: torch.Generator) -> Tensor: ...
 
 
+class InitialOfParameters(Protocol):
+    """An `Initial` that depends on the sample's parameters, which it is given by name."""
+
+    def __call__(
+        self, domain: Any, channels: int, generator: torch.Generator, parameters: Mapping[str, float]
+    ) -> Tensor: ...
+
+
 class Solver(Protocol):
     """Makes the map of one stored step, (B, C, *points) -> (B, C, *points)."""
 
@@ -82,7 +90,8 @@ class Recipe:
             parameters that differ are (B,).
         domain: what is stored; or a function of a refinement factor f, 1 for what is stored, 2 for
             twice as fine, where the domain is not a `Grid`.
-        initial: draws one state.
+        initial: draws one state. Given the sample's parameters by name if it has an argument `parameters`; what
+            only the start depends on, such as a Mach number, is a parameter that `pde` takes and does not use.
         dt: time between stored frames [time].
         steps: stored steps after the initial state; one number, or one per split.
         parameters: what the equation takes, each with its distribution.
@@ -106,7 +115,7 @@ class Recipe:
     title: str
     pde: Callable[..., PDE | Elliptic | ODE]
     domain: Domain | Callable[[int], Domain]
-    initial: Initial
+    initial: Initial | InitialOfParameters
     dt: float
     steps: int | Mapping[str, int]
     citation: str = ""
@@ -227,7 +236,11 @@ class Recipe:
         """Parameters and initial state (C, *points) of one sample."""
         generator = self.generator(split, index, attempt)
         parameters = {name: self.parameters[name](generator) for name in self.varying}
-        return parameters, self.initial(domain, channels, generator)
+        if "parameters" in inspect.signature(self.initial).parameters:
+            known = self.constants | parameters
+            depending = cast(InitialOfParameters, self.initial)
+            return parameters, depending(domain, channels, generator, known)
+        return parameters, cast(Initial, self.initial)(domain, channels, generator)
 
     def specification(self) -> dict[str, Any]:
         """Everything that the numbers depend on, in plain words and numbers."""

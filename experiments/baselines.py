@@ -13,7 +13,7 @@ from sciml.errors import UserError
 from sciml.experiments.evaluate import Contestant, from_step
 from sciml.pdes.base import PDE
 from sciml.resample import resample
-from sciml.step import Step, iterate, persistence
+from sciml.step import LowFaces, Step, iterate, low_faces_of, persistence
 
 
 def persistence_baseline(like: Step) -> Contestant:
@@ -98,14 +98,20 @@ def coarse_grid_solvers(
                 continue
             known.add(method)
             label = "exact in time, " if "exact in time" in method else f"order {order}, " if order else ""
+            faces = low_faces_of(step)
             found.append(
-                through(f"solver {label}{size}", step, _resampler(grid, coarse), _resampler(coarse, grid))
+                through(
+                    f"solver {label}{size}",
+                    step,
+                    _resampler(grid, coarse, faces),
+                    _resampler(coarse, grid, faces),
+                )
             )
     return found
 
 
-def _resampler(source: Grid, target: Grid) -> Callable[[Tensor], Tensor]:
-    return lambda u: resample(u, source, target)
+def _resampler(source: Grid, target: Grid, low_faces: LowFaces | None) -> Callable[[Tensor], Tensor]:
+    return lambda u: resample(u, source, target, low_faces)
 
 
 def coarse_mesh_solvers(

@@ -36,6 +36,20 @@ class Step(Protocol):
     def __call__(self, u: Tensor, /) -> Tensor: ...
 
 
+LowFaces = tuple[tuple[int, ...], ...]
+"""Of each channel of a staggered state the axes along which it lies on the low faces of cells, not at their centres."""
+
+
+def low_faces_of(step: object) -> LowFaces | None:
+    """Where the channels of a step's states lie, or None where all are averages of cells or values of nodes.
+
+    Steps on staggered grids say it in their attribute `low_faces`; the velocities of 2D flow with a scalar lie on
+    ((0,), (1,), ()).
+    """
+    found: LowFaces | None = getattr(getattr(step, "step", step), "low_faces", None)
+    return found
+
+
 @dataclass(frozen=True)
 class FunctionStep:
     """A plain function as a Step."""

@@ -13,7 +13,7 @@ from torch import Tensor
 from sciml.calculus.base import Calculus
 from sciml.domains import Domain
 from sciml.pdes.base import SplitSemiLinear, integral, is_periodic
-from sciml.pdes.parameters import Parameter, check_parameter, fit
+from sciml.pdes.parameters import Parameter, check_parameter, fit, smallest
 from sciml.trajectory import Field
 
 # Mean flow that carries the exact solution, per axis but the last, and its initial wave.
@@ -169,7 +169,7 @@ class Smoke(Boussinesq):
     fields: ClassVar[tuple[Field, ...]] = (Field("velocity", "m/s", rank=1), Field("smoke", "1"))
 
 
-def rayleigh_benard(rayleigh: float, prandtl: float = 1.0) -> Boussinesq:
+def rayleigh_benard(rayleigh: Parameter, prandtl: Parameter = 1.0) -> Boussinesq:
     """Convection between plates a unit apart, the lower one warmer by one unit, in units of free fall.
 
     nu = sqrt(Pr/Ra), kappa = 1/sqrt(Ra Pr), b = 1; the temperatures of the plates belong to the solver. Motion
@@ -177,13 +177,13 @@ def rayleigh_benard(rayleigh: float, prandtl: float = 1.0) -> Boussinesq:
     Hydromagnetic Stability (1961), section 15), and at 27 pi^4/4 between plates without friction.
 
     Args:
-        rayleigh: Ra = b dT H^3/(nu kappa), positive.
-        prandtl: Pr = nu/kappa, positive.
+        rayleigh: Ra = b dT H^3/(nu kappa), positive; a tensor gives each sample its own.
+        prandtl: Pr = nu/kappa, positive; likewise.
     """
     for name, value in (("rayleigh", rayleigh), ("prandtl", prandtl)):
         check_parameter("rayleigh_benard", name, value)
-        if not value > 0:
+        if not smallest(value) > 0:
             raise ValueError(f"rayleigh_benard got {name}={value}; expected a positive number.")
     return Boussinesq(
-        viscosity=math.sqrt(prandtl / rayleigh), diffusivity=1 / math.sqrt(rayleigh * prandtl), buoyancy=1.0
+        viscosity=(prandtl / rayleigh) ** 0.5, diffusivity=(rayleigh * prandtl) ** -0.5, buoyancy=1.0
     )

@@ -46,6 +46,7 @@ class Incompressible:
 
     Attributes:
         dt, domain, channels: as every Step.
+        low_faces: the axis of each velocity, on whose low faces it lies, and none for a scalar.
         pde: the equation.
         method: the scheme in words.
         substeps: inner steps of one call, or None where the state decides.
@@ -70,6 +71,7 @@ class Incompressible:
         self.pde, self.dt, self.domain = pde, dt, grid
         self.grid, self._d = grid, grid.dimension
         self.channels = pde.channels(grid.dimension)
+        self.low_faces = tuple((c,) if c < self._d else () for c in range(len(self.channels)))
         self.substeps, self.cfl, self.max_substeps = substeps, cfl, max_substeps
         self._sides, self._faces = sides, Staggered(sides, compiled)
         self.poisson = FastPoisson(grid.shape, grid.spacing, sides.ends)
