@@ -24,6 +24,7 @@ from sciml.solvers.finite_volume import (
     finite_volume,
 )
 from sciml.solvers.finite_volume.exact import viscous_shock
+from sciml.solvers.finite_volume.step import MarchName
 from sciml.solvers.verify.certificate import Check, Suites, at_least, at_most
 from sciml.solvers.verify.measure import (
     box,
@@ -76,7 +77,13 @@ def _euler(cls: type[CompressibleEuler]) -> list[Check]:
             0.93,
             "32x32, half a turn, t = 0.63",
         ),
-        at_most("mirror and diagonal images", image_error(pde), 1e-12, "16x16, one step of 0.05"),
+        # Sweeps keep the exchange of x and y only to the error of the scheme.
+        at_most(
+            "mirror and diagonal images",
+            image_error(pde, "hancock"),
+            1e-12,
+            "16x16, one step of 0.05, unsplit",
+        ),
         *structure(pde, plane, 0.02, 10, random_gas(pde, plane)),
     ]
 
@@ -115,7 +122,7 @@ def _navier_stokes(cls: type[CompressibleNavierStokes]) -> list[Check]:
         at_most(
             "linear sound and heat waves along y", _linear_error(bulky, 64, 1), 1.5e-3, "4x64 cells, t = 1"
         ),
-        at_most("mirror and diagonal images", image_error(pde), 1e-12, "16x16, one step of 0.05"),
+        at_most("mirror and diagonal images", image_error(pde, "auto"), 1e-12, "16x16, one step of 0.05"),
         *structure(pde, plane, 0.01, 5, random_gas(pde, plane)),
     ]
 
@@ -203,11 +210,11 @@ def random_gas(gas: IdealGas, grid: Grid) -> Tensor:
     return gas.conservative(primitive)
 
 
-def image_error(gas: IdealGas) -> float:
+def image_error(gas: IdealGas, time: MarchName) -> float:
     """By how much the step of a mirror image, and of one with x and y exchanged, differs from the image of the step."""
     grid = Grid((16, 16), (1.0, 1.0), centering="cell")
     u = random_gas(gas, grid)
-    step = finite_volume(gas, grid, 0.05, substeps=16)
+    step = finite_volume(gas, grid, 0.05, substeps=16, time=time)
 
     def mirror(u: Tensor) -> Tensor:
         v = u.flip(2)
