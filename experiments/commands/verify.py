@@ -23,6 +23,7 @@ EXAMPLES = (
     "sciml verify --all",
     "sciml verify Burgers Heat",
     "sciml verify my_equation.py",
+    "sciml verify NavierStokes --long",
     "sciml verify --out certificates --json",
 )
 
@@ -35,6 +36,11 @@ def add_arguments(parser: jsonargparse.ArgumentParser) -> None:
         help="equations (default: all, see `sciml list pdes` and `sciml list odes`), or a file of your own ones",
     )
     parser.add_argument("--all", action="store_true", help="all equations, as without names")
+    parser.add_argument(
+        "--long",
+        action="store_true",
+        help="with what takes minutes: published flows, fine references, ten thousand steps",
+    )
     parser.add_argument("--out", type=str, help="folder that receives a certificate of each as JSON")
 
 
@@ -66,7 +72,7 @@ def execute(arguments: Namespace, reporter: Reporter) -> Result:
     found = []
     with reporter.task("verify", len(chosen)) as task:
         for count, cls in enumerate(chosen, start=1):
-            certificate = verify(cls)
+            certificate = verify(cls, long=bool(arguments.get("long")))
             if out:
                 certificate.write(Path(out) / f"{cls.__name__}.json")
             found.append(certificate)

@@ -14,16 +14,18 @@ from sciml.odes.base import ODE
 from sciml.pdes import ELLIPTIC, PDES
 from sciml.pdes.base import PDE, Elliptic, SemiLinear
 from sciml.solvers.verify.certificate import Certificate
-from sciml.solvers.verify.suites import SUITES
+from sciml.solvers.verify.suites import LONG, SUITES
 from sciml.solvers.verify.suites.general import semi_linear
 
 
-def verify(pde: type[PDE] | type[Elliptic] | type[ODE]) -> Certificate:
+def verify(pde: type[PDE] | type[Elliptic] | type[ODE], *, long: bool = False) -> Certificate:
     """Measure the solvers that `build` gives for an equation.
 
     Args:
         pde: one of `PDES`, `ELLIPTIC` or `ODES`, or a subclass, whose coefficients are then held against the exact solutions
             of the equation it derives from; or any `SemiLinear` of one's own with defaults for its parameters.
+        long: measure what takes minutes too, where there is such a thing for the equation: published flows, fine
+            references, ten thousand steps.
 
     Raises:
         UserError: nothing is known to measure of this equation.
@@ -38,6 +40,9 @@ def verify(pde: type[PDE] | type[Elliptic] | type[ODE]) -> Certificate:
         )
     start = time.process_time()
     checks = tuple(suite(pde))
+    more = next((LONG[base] for base in pde.__mro__ if base in LONG), None)
+    if long and more is not None:
+        checks += tuple(more(pde))
     return Certificate(pde.__name__, checks, time.process_time() - start)
 
 

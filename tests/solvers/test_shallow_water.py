@@ -146,7 +146,7 @@ def test_a_lake_at_rest_stays_so_over_any_bed(scheme, riemann, shape) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize(("shape", "scheme"), [((40,), "muscl"), ((40,), "weno5"), ((12, 12), "muscl")])
+@pytest.mark.parametrize(("shape", "scheme"), [((40,), "weno5")])
 def test_a_lake_at_rest_stays_so_for_ten_thousand_steps(shape, scheme) -> None:
     u, bed = lake(shape)
     step = shallow_water(ShallowWater(bed=bed), cells(shape), 1.0, reconstruction=scheme, time="ssprk2")

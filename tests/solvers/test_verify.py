@@ -16,6 +16,7 @@ from sciml.errors import UserError
 from sciml.pdes import PDE, PDES, Burgers, Heat, KuramotoSivashinsky, NavierStokesVorticity
 from sciml.solvers.spectral import pseudo_spectral
 from sciml.solvers.verify import Check, self_convergence, table, verify, verify_all
+from sciml.solvers.verify.suites import LONG
 
 
 @pytest.mark.parametrize("pde", PDES, ids=lambda c: c.__name__)
@@ -24,6 +25,16 @@ def test_every_equation_earns_its_certificate(pde: type[PDE]) -> None:
     failed = [check for check in certificate.checks if not check.passed]
     assert not failed
     assert len(certificate.checks) >= 5
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("pde", LONG, ids=lambda c: c.__name__)
+def test_what_takes_minutes_passes_too(pde: type[PDE]) -> None:
+    short, certificate = verify(pde), verify(pde, long=True)
+    failed = [check for check in certificate.checks if not check.passed]
+    assert not failed
+    assert len(certificate.checks) > len(short.checks)
 
 
 @dataclass(frozen=True)

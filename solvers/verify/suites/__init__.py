@@ -7,9 +7,11 @@ from sciml.solvers.verify.suites import (
     dispersive,
     elliptic,
     euler,
+    euler_mesh,
     flow,
     incompressible,
     linear,
+    long,
     odes,
     parabolic,
     reactions,
@@ -31,10 +33,14 @@ SUITES: Suites = {
     **reactions.SUITES,
     **parabolic.SUITES,  # adds real sides to what linear and reactions measure
     **euler.SUITES,
+    **euler_mesh.SUITES,  # adds triangles to what euler measures of CompressibleEuler
     **scalar_laws.SUITES,
     **shallow_water.SUITES,
     **elliptic.SUITES,
     **odes.SUITES,
 }
 
-__all__ = ["SUITES"]
+# What is measured besides where minutes may be spent.
+LONG: Suites = long.LONG
+
+__all__ = ["LONG", "SUITES"]
