@@ -11,7 +11,6 @@ from sciml.pdes.parameters import fit
 from sciml.solvers.incompressible.obstacles import Bodies
 from sciml.solvers.incompressible.sides import face_coordinates
 from sciml.solvers.incompressible.staggered import Staggered
-from sciml.solvers.lanes import is_differentiated
 
 
 class Rates:
@@ -27,58 +26,50 @@ class Rates:
         faces: Staggered,
         bodies: Bodies | None,
         limited: bool,
-        compiled: bool,
     ) -> None:
         self.pde, self.faces, self.bodies, self.limited = pde, faces, bodies, limited
         self.grid, self._d = faces.grid, faces.dimension
         self.scalar = isinstance(pde, Boussinesq)
-        self._plain: dict[tuple[int, torch.dtype, bool], Tensor] = {}
-        # Limited fluxes, and scalars around bodies, are known to tensors alone.
-        self.compiled = compiled and not (self.scalar and (limited or bodies is not None))
+        self._plain: dict[int, Tensor] = {}
         self._force = self._force_on_faces()
         self._curvature = [1.0 / h**2 for h in self.grid.spacing]
 
     def add_all(self, new: Tensor, u: Tensor, wide: Tensor, h: float, friction: bool) -> Tensor:
-        """new + h (everything but the pressure), in place; in compiled loops where they know all terms."""
-        numbers = self._numbers(u, friction) if self.compiled else None
-        if numbers is None:
-            if friction:
-                new = self.add_friction(new, u, wide, h)
-            return self.add_explicit(new, u, wide, h)
-        from sciml.solvers.incompressible.compiled import push
+        """new + h (everything but the pressure), in place."""
+        if friction:
+            new = self.add_friction(new, u, wide, h)
+        return self.add_explicit(new, u, wide, h)
 
-        new = push(new, wide, numbers, self.grid.spacing, h, self.scalar)
-        self._add_forces([new[:, c : c + 1] for c in range(self._d)], u, h)
-        return new
+    def numbers(self, u: Tensor) -> Tensor | None:
+        """Viscosity, diffusivity, buoyancy, background gradient and drag of each sample, (B, 5).
 
-    def _numbers(self, u: Tensor, friction: bool) -> Tensor | None:
-        """Coefficients of each sample for the compiled loops, (B, 4), or None where they do not apply."""
-        if u.device.type != "cpu" or u.dtype not in (torch.float32, torch.float64) or is_differentiated(u):
+        None where they are not one number per sample, or somebody may ask for derivatives by one of them.
+        """
+        pde, recorded = self.pde, torch.is_grad_enabled()
+        if recorded and self._force is not None and self._force.requires_grad:
             return None
-        others = (self._force, self.pde.drag if isinstance(self.pde, NavierStokes) else None)
-        if torch.is_grad_enabled() and any(isinstance(p, Tensor) and p.requires_grad for p in others):
-            return None
-        pde, nothing = self.pde, 0.0
-        of_scalar = (pde.diffusivity, pde.buoyancy, pde.gradient) if isinstance(pde, Boussinesq) else ()
-        given = (pde.viscosity, *of_scalar) if of_scalar else (pde.viscosity, nothing, nothing, nothing)
-        key = (u.shape[0], u.dtype, friction)
-        if key in self._plain:
-            return self._plain[key]
-        out, plain = torch.zeros(u.shape[0], 4, dtype=u.dtype), True
+        if isinstance(pde, Boussinesq):
+            given = (pde.viscosity, pde.diffusivity, pde.buoyancy, pde.gradient, 0.0)
+        else:
+            given = (pde.viscosity, 0.0, 0.0, 0.0, pde.drag)
+        if u.shape[0] in self._plain:
+            return self._plain[u.shape[0]]
+        out, plain = torch.zeros(u.shape[0], len(given), dtype=torch.float64), True
         for i, value in enumerate(given):
             if isinstance(value, Tensor):
                 plain, value = False, fit(value, u)
                 assert isinstance(value, Tensor)
-                if value.numel() not in (1, u.shape[0]) or (
-                    torch.is_grad_enabled() and value.requires_grad
-                ):
+                if value.numel() not in (1, u.shape[0]) or (recorded and value.requires_grad):
                     return None
-                value = value.flatten()
-            if friction or i > 1:
-                out[:, i] = value
+                value = value.detach().flatten()
+            out[:, i] = value
         if plain:
-            self._plain[key] = out
+            self._plain[u.shape[0]] = out
         return out
+
+    def force(self) -> Tensor | None:
+        """The body force on all faces, (1 or B, D, *cells)."""
+        return None if self._force is None else self._force.expand(-1, -1, *self.grid.shape)
 
     def add_explicit(self, new: Tensor, u: Tensor, wide: Tensor, h: float) -> Tensor:
         """new - h div(momentum and scalar fluxes) + h forces, (B, C, *cells), in place.

@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from sciml.solvers.incompressible.sides import Sides
-from sciml.solvers.lanes import is_differentiated
 
 
 class Staggered:
@@ -17,27 +16,17 @@ class Staggered:
     other sides they are known.
     """
 
-    def __init__(self, sides: Sides, compiled: bool = False) -> None:
-        self.sides, self.grid, self.compiled = sides, sides.grid, compiled
+    def __init__(self, sides: Sides) -> None:
+        self.sides, self.grid = sides, sides.grid
         self.dimension, self.spacing = self.grid.dimension, self.grid.spacing
         # Faces of an outflow get ghosts along the other axes like all others: its axis comes first.
-        self._order = sorted(range(self.dimension), key=lambda a: a != sides.exit)
+        self.order = sorted(range(self.dimension), key=lambda a: a != sides.exit)
         self._ghosts = {
             side: (ghosts.scale, self._spread(side[0], ghosts.shift))
             for side, ghosts in sides.ghosts.items()
         }
+        self.recorded = any(shift is not None and shift.requires_grad for _, shift in self._ghosts.values())
         self._cast: dict[tuple[int, torch.dtype, torch.device], Tensor] = {}
-
-    def loops(self, u: Tensor) -> bool:
-        """Whether compiled loops take this state: in 2D, contiguous, on a processor, without derivatives."""
-        return (
-            self.compiled
-            and self.dimension == 2
-            and u.device.type == "cpu"
-            and u.dtype in (torch.float32, torch.float64)
-            and u.is_contiguous()
-            and not is_differentiated(u)
-        )
 
     def cast(self, value: Tensor, like: Tensor) -> Tensor:
         """A constant that lives as long as this, in the precision and place of `like`; kept."""
@@ -88,16 +77,6 @@ class Staggered:
 
     def divergence(self, u: Tensor, exit: Tensor | None) -> Tensor:
         """Net outflow of each cell over its volume, (B, C, *cells) -> (B, *cells) [1/time]."""
-        if self.loops(u) and (exit is None or not is_differentiated(exit)):
-            from sciml.solvers.incompressible.compiled import divergence_2d
-
-            after = [self._high(u[:, d : d + 1], d, exit) for d in (0, 1)]
-            none = u.new_zeros(1, max(self.grid.shape))
-            flat = [
-                none[:, : self.grid.shape[1 - d]] if a is None else a.flatten(1)
-                for d, a in enumerate(after)
-            ]
-            return divergence_2d(u, flat, self.spacing)
         total = torch.zeros((), dtype=u.dtype, device=u.device)
         for d, h in enumerate(self.spacing):
             face, n = u[:, d], self.grid.shape[d]
@@ -139,15 +118,6 @@ class Staggered:
         self, u: Tensor, exit: Tensor | None, q: Tensor, mask: Tensor | None = None
     ) -> tuple[Tensor, Tensor | None]:
         """u - grad q, in place, for q (B, *cells); faces where the mask (D, *cells) is zero stay."""
-        if self.loops(u) and not is_differentiated(q):
-            from sciml.solvers.incompressible.compiled import subtract_gradient_2d
-
-            subtract_gradient_2d(u, q, mask, self.spacing, [low for low, _ in self.sides.ends])
-            if exit is not None and self.sides.exit is not None:
-                d = self.sides.exit
-                last = q.narrow(d + 1, self.grid.shape[d] - 1, 1).unsqueeze(1)
-                exit = exit + last * (2.0 / self.spacing[d])
-            return u, exit
         for d, h in enumerate(self.spacing):
             n, face = self.grid.shape[d], u[:, d]
             low, high = self.sides.ends[d]
@@ -172,7 +142,7 @@ class Staggered:
 
         Along its own axis, the layer after the cells holds the high face of the last cell.
         """
-        for axis in self._order:
+        for axis in self.order:
             dim, n = axis + 2, u.shape[axis + 2]
             if self.grid.periodic[axis]:
                 u = torch.cat((u.narrow(dim, n - 1, 1), u, u.narrow(dim, 0, 1)), dim=dim)
@@ -191,11 +161,15 @@ class Staggered:
             return edge * self.cast(scale, edge)
         return torch.addcmul(self.cast(shift, edge), edge, self.cast(scale, edge))
 
+    def shift(self, axis: int, end: int) -> Tensor | None:
+        """What the ghosts beyond a bounded side are moved by, (C, *cells and earlier ghosts, 1 along the axis)."""
+        return self._ghosts[axis, end][1] if (axis, end) in self._ghosts else None
+
     def _spread(self, axis: int, shift: Tensor | None) -> Tensor | None:
         """Shifts on the cells of a side and on the ghosts that were added along other axes before."""
         if shift is None:
             return None
-        for other in self._order[: self._order.index(axis)]:
+        for other in self.order[: self.order.index(axis)]:
             n, dim = shift.shape[other + 1], other + 1
             if n > 1:
                 ends = (n - 1, 0) if self.grid.periodic[other] else (0, n - 1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -20,8 +20,11 @@ from sciml.solvers.incompressible.poisson import FastPoisson
 from sciml.solvers.incompressible.rates import Rates
 from sciml.solvers.incompressible.sides import Held, Sides, face_coordinates
 from sciml.solvers.incompressible.staggered import Staggered
-from sciml.solvers.lanes import available
+from sciml.solvers.lanes import available, is_differentiated
 from sciml.solvers.time import SSPRK3
+
+if TYPE_CHECKING:
+    from sciml.solvers.incompressible.compiled import Flow, Loops
 
 ViscosityName = Literal["auto", "explicit", "implicit"]
 ScalarFlux = Literal["central", "limited"]
@@ -73,15 +76,22 @@ class Incompressible:
         self.channels = pde.channels(grid.dimension)
         self.low_faces = tuple((c,) if c < self._d else () for c in range(len(self.channels)))
         self.substeps, self.cfl, self.max_substeps = substeps, cfl, max_substeps
-        self._sides, self._faces = sides, Staggered(sides, compiled)
+        self._sides, self._faces = sides, Staggered(sides)
         self.poisson = FastPoisson(grid.shape, grid.spacing, sides.ends)
         self.bodies = Bodies(grid, obstacles, self.poisson) if obstacles else None
         self._limited = scalar_flux == "limited"
-        self._rates = Rates(pde, self._faces, self.bodies, self._limited, compiled)
+        self._rates = Rates(pde, self._faces, self.bodies, self._limited)
+        self._loops: Loops | None = None
+        self._padded_force: dict[torch.dtype, tuple[int | None, Any]] = {}
+        if compiled:
+            from sciml.solvers.incompressible.compiled import Loops
+
+            self._loops = Loops(self._faces, self.bodies, self._limited)
         self._warned = False
         blocked = self.bodies is not None or sides.exit is not None or sides.has_outflow
         self._inverse_spacing = torch.tensor([1.0 / h for h in grid.spacing], dtype=torch.float64)
         self._steady = self._viscous_rate()
+        self._along = _BOUNDED if self._limited else _ALONG
         stiff = self._steady / _REAL
         carried = sides.speed * sum(1.0 / h for h in grid.spacing) / _ALONG
         pays = stiff * dt > _STIFF * cfl * max(1.0, carried * dt / cfl)
@@ -104,15 +114,19 @@ class Incompressible:
         )
 
     def __call__(self, u: Tensor, /) -> Tensor:
-        u = self._faces.hold(self._checked(u))
-        if self.bodies is not None:
-            u = self._stopped(u)
-        exit = self._faces.exit_of(u)
+        u = self._checked(u)
         if not self._warned:
-            self._warn(u)
+            self._warn(self._faces.hold(u))
+        flow = self._flow(u)
+        if flow is not None:
+            return self._looped(flow)
+        u = self._stopped(self._faces.hold(u))
+        exit = self._faces.exit_of(u)
         remaining, taken, pressure = self.dt, 0, None
         while remaining > 0:
-            u, left = self._plan(u, exit, remaining, taken)
+            lost, left = self._plan(lambda v=u, e=exit: self._courant(v, e).tolist(), remaining, taken)
+            if lost:
+                u = u.index_fill(0, torch.tensor(lost, device=u.device), torch.nan)
             h = remaining / left
             if self.implicit:
                 u, pressure = self._crank_nicolson(u, pressure, h)
@@ -121,6 +135,98 @@ class Incompressible:
             taken += 1
             remaining = 0.0 if left == 1 else remaining - h
         return u
+
+    # Compiled loops.
+
+    def _flow(self, u: Tensor) -> Flow | None:
+        """The state in padded arrays where compiled loops take it, else None."""
+        known = u.device.type == "cpu" and u.dtype in (torch.float32, torch.float64)
+        if self._loops is None or not known or is_differentiated(u) or u.shape[0] == 0:
+            return None
+        if torch.is_grad_enabled() and self._faces.recorded:
+            return None
+        numbers = self._rates.numbers(u)
+        if numbers is None:
+            return None
+        force, padded = self._rates.force(), None
+        if force is not None:
+            if force.shape[0] not in (1, u.shape[0]):
+                return None
+            # A force that learns changes in place.
+            version = None if force.is_inference() else force._version
+            known_version, padded = self._padded_force.get(u.dtype, (None, None))
+            if padded is None or version != known_version:
+                padded = self._loops.padded(force, u.dtype, 0.0)
+                self._padded_force[u.dtype] = version, padded
+        return self._loops.enter(u, numbers.numpy(), padded, self.implicit)
+
+    def _looped(self, flow: Flow) -> Tensor:
+        """All substeps in compiled loops."""
+        loops = self._loops
+        assert loops is not None
+        remaining, taken, gone = self.dt, 0, set[int]()
+        per_length = [1.0 / h for h in self.grid.spacing]
+
+        def rates() -> list[float]:
+            rest = self._rest()
+            carried = [
+                sum(v * k for v, k in zip(speeds, per_length, strict=True)) for speeds in loops.speeds(flow)
+            ]
+            return [math.nan if i in gone else v / self._along + rest for i, v in enumerate(carried)]
+
+        pressure: Tensor | None = None
+        while remaining > 0:
+            lost, left = self._plan(rates, remaining, taken)
+            gone.update(lost)
+            h, last = remaining / left, left == 1
+            if self.implicit:
+                pressure = self._looped_implicit(loops, flow, pressure, h)
+            else:
+                self._looped_explicit(loops, flow, h, last)
+            taken += 1
+            remaining = 0.0 if last else remaining - h
+        u = loops.leave(flow)
+        loops.free(flow)
+        for sample in gone:
+            u[sample] = torch.nan
+        return u
+
+    def _looped_explicit(self, loops: Loops, flow: Flow, h: float, last: bool) -> None:
+        """As `_ssprk3`; the last state of a Step needs no ghosts."""
+        for stage, weight in enumerate((1.0, 0.25, 2 / 3)):
+            # From the second stage on the start is the first of the other arrays.
+            new = flow.arrays[min(stage, 1)]
+            start = flow.arrays[0] if stage else flow.now
+            loops.combine(flow, start, new, (1.0 - weight, weight, weight * h, weight * h))
+            loops.correct(new, self._solve(flow.net), not (last and stage == 2))
+            flow.arrays[min(stage, 1)], flow.now = flow.now, new
+
+    def _looped_implicit(self, loops: Loops, flow: Flow, pressure: Tensor | None, h: float) -> Tensor:
+        """As `_crank_nicolson`: the state in `flow`, and the new pressure."""
+        u = loops.leave(flow)
+        nu, friction = self._rates.coefficients(u), self._friction(u)
+        if pressure is None:
+            loops.combine(flow, flow.now, flow.arrays[2], (0.0, 0.0, 1.0, 1.0), diverge=False)
+            rate = self._faces.release(loops.leave(flow, flow.arrays[2]))
+            pressure = self._solve(self._faces_divergence(rate, None))
+        for stage, (new_weight, old_weight, half) in enumerate(zip(_NEW, _OLD, _HALF, strict=True)):
+            step = 2 * half * h
+            old, rate_now, push = flow.arrays[0], flow.arrays[1], flow.arrays[2]
+            if stage == 0:
+                old = flow.now
+            loops.combine(flow, old, push, (old_weight * h, 0.0, new_weight * h, step), diverge=False)
+            if stage < 2:
+                loops.combine(flow, flow.now, rate_now, (0.0, 0.0, 1.0, 0.0), diverge=False)
+                flow.arrays[0], flow.arrays[1] = rate_now, flow.arrays[0]
+            loops.correct(push, step * pressure, False)
+            change = self._relax(self._faces.release(loops.leave(flow, push)), nu, half * h)
+            loops.fill(flow.now, u + change, True)
+            lack = loops.diverge(flow)
+            correction = self._solve(lack)
+            loops.correct(flow.now, correction, True)
+            u = loops.leave(flow)
+            pressure = pressure + correction / step - 0.5 * friction * lack
+        return pressure
 
     # What a state is.
 
@@ -306,10 +412,14 @@ class Incompressible:
             lack = self._faces.divergence(guess, None)
             correction = self._solve(lack)
             u, _ = self._faces.subtract_gradient(guess, None, correction)
-            friction = nu[:, 0] if isinstance(nu, Tensor) and nu.ndim > 1 else nu
-            pressure = pressure + correction / step - 0.5 * friction * lack
+            pressure = pressure + correction / step - 0.5 * self._friction(u) * lack
             old = rate
         return u, pressure
+
+    def _friction(self, u: Tensor) -> float | Tensor:
+        """Viscosity, ready to multiply a pressure (B, *cells)."""
+        nu = self._rates.coefficients(u)
+        return nu[:, 0] if isinstance(nu, Tensor) and nu.ndim > 1 else nu
 
     # How far a substep may go.
 
@@ -321,57 +431,63 @@ class Incompressible:
         kappa = self._largest(self.pde.diffusivity) if isinstance(self.pde, Boussinesq) else 0.0
         return max(nu * (plain + pull), kappa * plain)
 
+    def _rest(self) -> float:
+        """What has to be resolved beside the flow itself, as a share of the limit of stability [1/time]."""
+        rest = 0.0 if self.implicit else self._steady / _REAL
+        if isinstance(self.pde, Boussinesq):
+            waves = self._largest(self.pde.buoyancy) * self._largest(self.pde.gradient)
+            rest += math.sqrt(waves) / _ALONG
+        return rest
+
     @staticmethod
     def _largest(value: float | Tensor) -> float:
-        return float(torch.as_tensor(value).detach().abs().max())
+        return float(value.detach().abs().max()) if isinstance(value, Tensor) else abs(float(value))
 
     def courant(self, u: Tensor) -> Tensor:
         """Inverse of the largest stable substep of each sample, (B,) [1/time]."""
         return self._courant(u, self._faces.exit_of(u))
 
     def _courant(self, u: Tensor, exit: Tensor | None) -> Tensor:
+        speeds = self._speeds(u, exit)
+        carried = speeds @ self._faces.cast(self._inverse_spacing, speeds)
+        return carried / self._along + self._rest()
+
+    def _speeds(self, u: Tensor, exit: Tensor | None) -> Tensor:
+        """Largest size of each component, (B, D), also through an outflow."""
         with torch.no_grad():
             speeds = u[:, : self._d].abs().flatten(2).amax(dim=2)
             if exit is not None and self._sides.exit is not None:
                 a = self._sides.exit
                 out = exit.abs().flatten(1).amax(dim=1)
-                speeds = torch.stack(
-                    [torch.maximum(speeds[:, e], out) if e == a else speeds[:, e] for e in range(self._d)],
-                    1,
-                )
-            carried = speeds @ self._faces.cast(self._inverse_spacing, speeds)
-            along = _BOUNDED if self._limited else _ALONG
-            rest = 0.0 if self.implicit else self._steady / _REAL
-            if isinstance(self.pde, Boussinesq):
-                waves = self._largest(self.pde.buoyancy) * self._largest(self.pde.gradient)
-                rest += math.sqrt(waves) / _ALONG
-            return carried / along + rest
+                speeds[:, a] = torch.maximum(speeds[:, a], out)
+            return speeds
 
-    def _plan(self, u: Tensor, exit: Tensor | None, remaining: float, taken: int) -> tuple[Tensor, int]:
-        """The state, and into how many equal substeps the remaining time is cut, by its fastest sample."""
+    def _plan(
+        self, rates: Callable[[], list[float]], remaining: float, taken: int
+    ) -> tuple[list[int], int]:
+        """Which samples are lost, and into how many equal substeps the remaining time is cut.
+
+        By the fastest sample that is not lost; `rates`, as `courant`, are only asked for where they matter.
+        """
         if self.substeps is not None and taken > 0:
-            return u, self.substeps - taken
-        rates = self._courant(u, exit)
+            return [], self.substeps - taken
+        finite = [(rate, i) for i, rate in enumerate(rates()) if math.isfinite(rate)]
+        most = max(finite)[0] if finite else 0.0
         if self.substeps is not None:
-            rates = rates[torch.isfinite(rates)]
-            number = float(rates.max()) * self.dt / self.substeps if len(rates) else 0.0
+            number = most * self.dt / self.substeps
             if number > 1.0:
                 raise ValueError(
                     f"incompressible with substeps={self.substeps} got a state whose substep is {number:.3g} times the "
                     f"limit of stability; use at least {math.ceil(number * self.substeps / self.cfl)} substeps, a "
                     "smaller dt, or substeps=None, which chooses by itself."
                 )
-            return u, self.substeps
-        counts = rates * (remaining / self.cfl)
-        most = float(counts.max())
-        if not math.isfinite(most) or most > self.max_substeps - taken:
-            finite = torch.isfinite(counts)
-            lost = finite & (counts > self.max_substeps - taken)
-            u = torch.where(lost.reshape(-1, *[1] * (u.ndim - 1)), torch.nan, u)
-            kept = counts[finite & ~lost]
-            most = float(kept.max()) if len(kept) else 0.0
+            return [], self.substeps
+        scale, lost = remaining / self.cfl, []
+        if most * scale > self.max_substeps - taken:
+            lost = [i for rate, i in finite if rate * scale > self.max_substeps - taken]
+            most = max((rate for rate, i in finite if i not in lost), default=0.0)
         # A hair off, so that rounding in an exact fraction does not cost one more substep.
-        return u, max(1, math.ceil(most * (1 - 1e-9)))
+        return lost, max(1, math.ceil(most * scale * (1 - 1e-9)))
 
     # At the door.
 
@@ -461,8 +577,8 @@ def incompressible(
             sample of the batch, so that results depend on the batch slightly.
         cfl: fraction of the limit of stability that a substep takes, at most 1.
         max_substeps: samples that need more in one Step are taken as blown up and become NaN.
-        compiled: whether fluxes are computed in compiled loops, where they know all terms and nobody asks for
-            derivatives; where numba is installed (extra `compiled`), unless said otherwise. Equal to rounding.
+        compiled: whether steps run in compiled loops where nobody asks for derivatives; where numba is installed (extra
+            `compiled`), unless said otherwise. Equal to rounding.
 
     Raises:
         ValueError: an argument is out of range, the domain is no grid of cells in 2D or 3D, a condition does not fit,

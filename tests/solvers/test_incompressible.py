@@ -521,6 +521,7 @@ def test_compiled_loops_equal_tensors(shape: tuple[int, ...], viscosity: str) ->
             for c in (True, False)
         )
         u = loops.project(noise(2, len(loops.channels), *shape))
+        assert loops._flow(u) is not None
         assert (loops(u) - tensors(u)).abs().max() < 1e-13, sides  # rounding
     for bodies in (True, False):
         loops, tensors = (channel((24, 16), bodies, compiled=c, substeps=4) for c in (True, False))
@@ -528,6 +529,72 @@ def test_compiled_loops_equal_tensors(shape: tuple[int, ...], viscosity: str) ->
         assert (loops(u) - tensors(u)).abs().max() < 1e-12
         single = loops(u.float())
         assert single.dtype == torch.float32 and (single - tensors(u.float())).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("kind", ["plain", "central", "limited"])
+@pytest.mark.parametrize("shape", [(12, 9), (9, 12), (10, 6, 7), (6, 7, 10), (7, 10, 6)])
+def test_compiled_loops_equal_tensors_around_bodies_and_through_openings(
+    shape: tuple[int, ...], kind: str
+) -> None:
+    """Streams along the longest axis, both ways, past a body on a wall."""
+    pytest.importorskip("numba")
+    d, along = len(shape), shape.index(max(shape))
+    wall = (along + 1) % d
+    others = [n for axis, n in enumerate(shape) if axis != along]
+    channels = d if kind == "plain" else d + 1
+    for ends, sign in ((("inflow", "outflow"), 1.0), (("outflow", "inflow"), -1.0)):
+        sides: list[str | tuple[str, str]] = ["periodic"] * d
+        sides[along], sides[wall] = ends, "wall"
+        grid = Grid(shape, tuple(0.1 * n for n in shape), boundary=tuple(sides), centering="cell")  # type: ignore[arg-type]
+        low, high = [0.3 * n for n in grid.lengths], [0.7 * n for n in grid.lengths]
+        low[wall] = -0.1
+        enters = 0.1 * noise(channels, *others, seed=1)
+        enters[along] += sign
+        pde = (
+            NavierStokes(0.05, 0.3, forcing=noise(2, d, *shape, seed=2))
+            if kind == "plain"
+            else Boussinesq(0.05, 0.03, torch.tensor([1.0, 2.0]), 0.4)
+        )
+        held = None if kind == "plain" else {"xyz"[wall] + "-": noise(*shape[:wall], *shape[wall + 1 :])}
+        side = "xyz"[along] + ("-" if sign > 0 else "+")
+        for bodies in ([], [block(low, high)]):
+            loops, tensors = (
+                incompressible(
+                    pde,
+                    grid,
+                    0.01,
+                    conditions={side: Inflow(enters)},
+                    held=held,
+                    obstacles=bodies,
+                    substeps=2,
+                    viscosity="explicit",
+                    scalar_flux="limited" if kind == "limited" else "central",
+                    compiled=c,
+                )
+                for c in (True, False)
+            )
+            u = tensors.project(0.3 * noise(2, channels, *shape))
+            assert loops._flow(u) is not None
+            assert (loops(u) - tensors(u)).abs().max() < 1e-13  # rounding
+            assert (loops(u.float()) - tensors(u.float())).abs().max() < 2e-5
+
+
+def test_compiled_loops_follow_parameters_that_learn() -> None:
+    """Forces and viscosities that change in place count at once, and derivatives by them take tensors."""
+    pytest.importorskip("numba")
+    force = noise(1, 2, 16, 16).requires_grad_()
+    nu = torch.tensor([0.02, 0.03], dtype=torch.float64, requires_grad=True)
+    step = incompressible(NavierStokes(nu, forcing=force), CLOSED, 0.01, substeps=1, viscosity="explicit")
+    u = step.project(0.3 * noise(2, 2, 16, 16))
+    assert step._flow(u) is None and step(u).requires_grad
+    with torch.no_grad():
+        for _ in range(2):
+            assert step._flow(u) is not None
+            fresh = NavierStokes(nu.clone(), forcing=force.clone())
+            tensors = incompressible(fresh, CLOSED, 0.01, substeps=1, viscosity="explicit", compiled=False)
+            assert (step(u) - tensors(u)).abs().max() < 1e-13
+            force += 1.0
+            nu *= 0.5
 
 
 def test_samples_do_not_touch_each_other() -> None:
