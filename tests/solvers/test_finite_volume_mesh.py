@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import ClassVar
 
 import pytest
@@ -18,13 +19,16 @@ from sciml.pdes import (
     CompressibleNavierStokes,
     ConservationLaw,
     InviscidBurgers,
+    ScalarLaw,
     ShallowWater,
 )
+from sciml.pdes.parameters import Parameter
 from sciml.solvers import build
 from sciml.solvers.finite_element import box, channel_with_cylinder, rectangle
 from sciml.solvers.finite_volume import (
     SOD,
     STRONG_BLAST,
+    MedianDual,
     MeshFiniteVolume,
     facet_sides,
     finite_volume_on_mesh,
@@ -37,6 +41,22 @@ LIMITERS = ("monotonised", "barth-jespersen", "venkatakrishnan", "none")
 FLOW = EULER.conservative(torch.tensor([1.0, 0.7, 0.2, 0.8], dtype=torch.float64).reshape(1, 4, 1))
 
 
+@dataclass(frozen=True)
+class Carried(ScalarLaw):
+    """Advection, f(u) = u."""
+
+    def flow(self, u: Tensor) -> Tensor:
+        return u
+
+    def speed(self, u: Tensor) -> Tensor:
+        return torch.ones_like(u)
+
+    @property
+    def sonic_points(self) -> tuple[Parameter, ...]:
+        return ()
+
+
+@cache
 def channel() -> Mesh:
     """A coarse channel with an obstacle, about 400 nodes."""
     return channel_with_cylinder(spacing=0.1)
@@ -82,16 +102,6 @@ def test_gradients_of_linear_fields_are_exact() -> None:
 @pytest.mark.parametrize("limiter", ["monotonised", "none"])
 def test_fluxes_of_linear_fields_are_exact(limiter: str) -> None:
     # Of advection the divergence of a linear field is one number, also in the half volumes on the boundary.
-    @dataclass(frozen=True)
-    class Carried(InviscidBurgers):
-        def flow(self, u: Tensor) -> Tensor:
-            return u
-
-        def speed(self, u: Tensor) -> Tensor:
-            return torch.ones_like(u)
-
-        sonic_points = ()  # type: ignore[assignment]
-
     mesh = channel()
     x, y = mesh.points.T
     u = (2 + 3 * x - 1.5 * y).reshape(1, 1, -1)
@@ -110,12 +120,12 @@ def test_a_free_stream_stays_and_closed_walls_keep_mass_and_energy(limiter: str)
     mesh = channel()
     stream = FLOW.expand(1, 4, mesh.shape[0]).contiguous()
     step = finite_volume_on_mesh(
-        EULER, mesh, 0.2, limiter=limiter, sides="far", conditions={"far": Inflow(FLOW.flatten())}
+        EULER, mesh, 0.1, limiter=limiter, sides="far", conditions={"far": Inflow(FLOW.flatten())}
     )
-    # Roundings of 30 substeps.
+    # Roundings of some substeps.
     assert float((step(stream) - stream).abs().max()) < 1e-13
     assert step.last_substeps > 5
-    closed = finite_volume_on_mesh(EULER, mesh, 0.05, limiter=limiter, sides="wall")
+    closed = finite_volume_on_mesh(EULER, mesh, 0.03, limiter=limiter, sides="wall")
     u = start = gas(mesh, samples=2)
     for _ in range(3):
         u = closed(u)
@@ -181,17 +191,17 @@ def tube(problem: object, n: int, **scheme: object) -> tuple[Tensor, Tensor, Mes
 
 @pytest.mark.parametrize("riemann", ["hllc", "hll", "roe", "rusanov"])
 def test_sods_tube(riemann: str) -> None:
-    found, error, step = tube(SOD, 60, riemann=riemann)
-    assert float(error) < 1.6e-2
+    found, error, step = tube(SOD, 40, riemann=riemann)
+    assert float(error) < 2e-2
     assert bool(EULER.admissible(found).all()) and step.fallbacks == 0
 
 
 @pytest.mark.parametrize("limiter", ["monotonised", "none"])
 def test_a_strong_blast_stays_positive(limiter: str) -> None:
     # Without a limiter states go negative, and first-order fluxes must come to help.
-    found, error, step = tube(STRONG_BLAST, 50, limiter=limiter)
+    found, error, step = tube(STRONG_BLAST, 30, limiter=limiter)
     assert step.lost is None and bool(EULER.admissible(found).all())
-    assert float(error) < 0.3
+    assert float(error) < 0.4
     assert step.fallbacks > 0
 
 
@@ -259,9 +269,48 @@ def test_a_law_of_ones_own_that_is_not_isotropic() -> None:
     assert float(own(u).square().sum()) < float(u.square().sum())
 
 
+def test_a_bump_is_carried_in_second_order_across_the_sides() -> None:
+    from sciml.solvers.verify.suites.euler_mesh import irregular, mean
+
+    def bump(mesh: Mesh, t: float) -> Tensor:
+        x, y = mesh.points.T
+        square = (x - 0.3 - 0.7 * t).square() + (y - 0.4 - 0.4 * t).square()
+        return torch.exp(-50 * square).reshape(1, 1, -1)
+
+    errors = []
+    for n in (20, 40):
+        mesh = irregular((n, n), (1.0, 1.0), seed=n)
+        # Half of it has left by then.
+        step = finite_volume_on_mesh(
+            Carried(direction=(0.7, 0.4)), mesh, 1.0, sides="in", conditions={"in": Inflow(0.0)}
+        )
+        errors.append(mean((step(bump(mesh, 0.0)) - bump(mesh, 1.0))[0, 0], mesh))
+    assert math.log2(errors[0] / errors[1]) > 1.8
+    assert errors[1] < 2e-3
+
+
+def test_angle_and_pressures_of_an_oblique_shock() -> None:
+    from sciml.solvers.verify.suites.euler_mesh import oblique_shock
+
+    # Anderson (2003), example 4.1: Mach 3 turned by 20 degrees.
+    beta, ratio = oblique_shock(3.0, math.radians(20.0), 1.4)
+    assert math.degrees(beta) == pytest.approx(37.76, abs=0.02) and ratio == pytest.approx(3.77, abs=0.01)
+
+
+@pytest.mark.slow
+def test_gradients_a_tenth_too_small_cost_the_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    from sciml.solvers.verify.suites.euler_mesh import annulus_error
+
+    right = MedianDual.gradient_of_jumps
+    monkeypatch.setattr(MedianDual, "gradient_of_jumps", lambda self, jump: 0.9 * right(self, jump))
+    coarse, fine = (annulus_error(EULER, n, walls=False, limiter="none") for n in (4, 8))
+    assert math.log2(coarse / fine) < 1.7  # 2.0 otherwise
+
+
 # --- Derivatives ----------------------------------------------------------------------------------
 
 
+@cache
 def small() -> Mesh:
     return rectangle((1.0, 1.0), 0.34)
 
