@@ -21,14 +21,13 @@ from sciml.solvers.finite_volume.diffusion import HasDiffusion, diffusive_fluxes
 from sciml.solvers.finite_volume.ghosts import COPY, Edge, edge_of, odd_channels, with_ghosts
 from sciml.solvers.finite_volume.march import CellStep, Duration
 from sciml.solvers.finite_volume.reconstruction import RECONSTRUCTIONS
-from sciml.solvers.finite_volume.riemann import RIEMANN, HasWaveBounds, rusanov
+from sciml.solvers.finite_volume.riemann import RIEMANN, RiemannName, choose_riemann, rusanov
 from sciml.solvers.lanes import available, is_differentiated
 
 if TYPE_CHECKING:
     from sciml.solvers.finite_volume.fused import Fused
 
 ReconstructionName = Literal["godunov", "muscl", "weno5", "weno5-characteristic"]
-RiemannName = Literal["auto", "rusanov", "hll", "hllc", "roe", "exact"]
 MarchName = Literal["auto", "sweeps", "hancock", "ssprk3", "ssprk2"]
 Walls = Literal["auto", "slip", "no-slip"]
 Form = Literal["auto", "fused", "tensors"]
@@ -576,7 +575,7 @@ def finite_volume(
         dt,
         cfl=cfl,
         reconstruction=reconstruction,
-        riemann=_riemann(pde, riemann),
+        riemann=choose_riemann(pde, riemann, "finite_volume"),
         time=time,
         substeps=substeps,
         max_substeps=max_substeps,
@@ -592,27 +591,6 @@ def finite_volume(
             "tensors. Leave form='auto'."
         )
     return step
-
-
-def _riemann(pde: ConservationLaw, name: RiemannName) -> str:
-    """The Riemann solver for a law, or ValueError."""
-    gas = isinstance(pde, IdealGas)
-    exact = isinstance(pde, ScalarLaw) and pde.sonic_points is not None
-    if name == "auto":
-        # Of scalar laws HLL takes from upwind alone what moves one way.
-        return "hllc" if gas else "exact" if exact else "hll" if isinstance(pde, ScalarLaw) else "rusanov"
-    law, use = type(pde).__name__, "Use riemann='rusanov'."
-    if name in ("hllc", "roe") and not gas:
-        raise ValueError(
-            f"finite_volume got riemann={name!r} for {law}; it knows the waves of ideal gases alone. {use}"
-        )
-    if name == "exact" and not exact:
-        raise ValueError(
-            f"finite_volume got riemann='exact' for {law}; that is for scalar laws that state their sonic_points. {use}"
-        )
-    if name == "hll" and not isinstance(pde, HasWaveBounds):
-        raise ValueError(f"finite_volume got riemann='hll' for {law}, which states no wave_bounds. {use}")
-    return name
 
 
 def _at_points(value: Tensor) -> Tensor:
