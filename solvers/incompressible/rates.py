@@ -7,7 +7,7 @@ from torch import Tensor
 
 from sciml.pdes import Boussinesq, NavierStokes
 from sciml.pdes.forcings import shear_of
-from sciml.pdes.parameters import fit
+from sciml.pdes.parameters import Parameter, fit
 from sciml.solvers.incompressible.obstacles import Bodies
 from sciml.solvers.incompressible.sides import face_coordinates
 from sciml.solvers.incompressible.staggered import Staggered
@@ -48,6 +48,7 @@ class Rates:
         pde, recorded = self.pde, torch.is_grad_enabled()
         if recorded and self._force is not None and self._force.requires_grad:
             return None
+        given: tuple[Parameter, ...]
         if isinstance(pde, Boussinesq):
             given = (pde.viscosity, pde.diffusivity, pde.buoyancy, pde.gradient, 0.0)
         else:

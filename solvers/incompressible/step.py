@@ -123,8 +123,13 @@ class Incompressible:
         u = self._stopped(self._faces.hold(u))
         exit = self._faces.exit_of(u)
         remaining, taken, pressure = self.dt, 0, None
+
+        def rates() -> list[float]:
+            found: list[float] = self._courant(u, exit).tolist()
+            return found
+
         while remaining > 0:
-            lost, left = self._plan(lambda v=u, e=exit: self._courant(v, e).tolist(), remaining, taken)
+            lost, left = self._plan(rates, remaining, taken)
             if lost:
                 u = u.index_fill(0, torch.tensor(lost, device=u.device), torch.nan)
             h = remaining / left
