@@ -530,7 +530,7 @@ def march(  # type: ignore[no-untyped-def]
             wanted = top * remaining / (cfl * short) * (1.0 - 1e-12)
             if wanted > most - taken:
                 return remaining, taken, 0.0, True
-            full = wanted > 2.0 or (wanted > 1.0 and taken % 2 == 1)
+            full = how != NOW and (wanted > 2.0 or (wanted > 1.0 and taken % 2 == 1))
             count = wanted if full else max(1.0, math.ceil(wanted))
         h = remaining / count
         start[:] = u

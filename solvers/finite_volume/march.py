@@ -166,9 +166,12 @@ class CellStep(ABC):
                 u = torch.where(many.reshape(shape), torch.nan, u)
                 remaining = torch.where(many, 0.0, remaining)
                 continue
-            # Stable ones as long as they may be; a pair at the end is of two alike.
-            full = (counts > 2) | ((counts > 1) & (taken % 2 == 1))
-            counts = torch.where(full, counts, counts.ceil().clamp(min=1.0))
+            if self.time in ("sweeps", "hancock"):
+                # Sharpest where they are as long as they may be; a pair of sweeps at the end is of two alike.
+                full = (counts > 2) | ((counts > 1) & (taken % 2 == 1))
+                counts = torch.where(full, counts, counts.ceil().clamp(min=1.0))
+            else:
+                counts = counts.ceil().clamp(min=1.0)
             h = torch.where(running, remaining / counts, 0.0)
             new = self.substep(u, h.to(u.dtype).reshape(shape), taken, counts <= 1)
             found = self._rates(new)
