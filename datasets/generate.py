@@ -154,8 +154,9 @@ def draw_batch(
     step = None
     if not inputs and (recipe.warmup or cells):
         step = recipe.solver(equation, domain, recipe.dt, recipe.substeps)
-    if low_faces_of(step) is not None and hasattr(inner := getattr(step, "step", step), "project"):
-        u = inner.project(u)
+    projected = getattr(getattr(step, "step", step), "project", None)
+    if low_faces_of(step) is not None and projected is not None:
+        u = projected(u)
     elif isinstance(equation, PDE) and is_periodic(domain):
         assert isinstance(domain, Grid)  # nothing else is periodic along every axis
         u = equation.project(u, Spectral(domain))

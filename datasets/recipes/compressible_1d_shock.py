@@ -43,7 +43,8 @@ class RandomTube:
         sides = torch.stack([density, slow + (fast - slow) * draws[1], pressure])  # (3, left and right)
         left, right = CompressibleEuler(GAMMA).conservative(sides.T.unsqueeze(2))
         low, high = self.border
-        at = domain.origin[0] + (low + (high - low) * place) * domain.lengths[0]
+        start = float(domain.axes()[0][0]) - domain.spacing[0] / 2
+        at = start + (low + (high - low) * place) * domain.lengths[0]
         share = ((at - domain.axes()[0]) / domain.spacing[0] + 0.5).clamp(0, 1)  # of a cell, on the left
         return share * left + (1 - share) * right
 

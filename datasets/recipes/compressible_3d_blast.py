@@ -45,10 +45,8 @@ class Ball:
         fine = domain.resized(tuple(self.samples * n for n in domain.shape))
         draws = torch.rand(domain.dimension, generator=generator, dtype=torch.float64)
         away, square = self.off_centre * (2 * draws - 1), torch.zeros(fine.shape, dtype=torch.float64)
-        for axis, (x, low, length) in enumerate(
-            zip(fine.axes(), domain.origin, domain.lengths, strict=True)
-        ):  # type: ignore[arg-type]
-            along = x - low - length / 2 - away[axis]
+        for axis, x in enumerate(fine.axes()):
+            along = x - x.mean() - away[axis]  # the mean is the middle of the box
             square += along.square().reshape([-1 if a == axis else 1 for a in range(domain.dimension)])
         inside = (square < parameters["radius"] ** 2).to(torch.float64)
         for axis, n in enumerate(domain.shape):

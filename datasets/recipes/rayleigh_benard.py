@@ -85,7 +85,9 @@ RECIPE = Recipe(
         "prandtl": Choice((0.5, 1.0, 2.0)),
         "contrast": Choice((0.2, 0.4, 0.6, 0.8, 1.0)),
     },
-    domain=Grid((128, 32), (4.0, 1.0), boundary=("periodic", "wall"), centering="cell"),
+    domain=Grid(
+        (128, 32), (4.0, 1.0), boundary=(("periodic", "periodic"), ("wall", "wall")), centering="cell"
+    ),
     initial=NoisyLayer(),
     solver=staggered,
     dt=0.5,
