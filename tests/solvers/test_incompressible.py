@@ -27,13 +27,6 @@ from sciml.solvers.incompressible import (
 from sciml.solvers.incompressible.rates import Rates
 from sciml.solvers.verify import verify
 from sciml.solvers.verify.suites.incompressible import (
-    BOTELLA_PEYRET,
-    DRAG,
-    GHIA,
-    LIFT,
-    cavity,
-    channel_with_cylinder,
-    critical_rayleigh,
     settle,
 )
 from sciml.step import rollout
@@ -734,56 +727,3 @@ def test_coarse_grids_are_told_with_numbers() -> None:
     periodic = incompressible(NavierStokes(1e-4), replace(CLOSED, boundary="periodic"), 0.01)
     with pytest.warns(UserWarning, match="cell Reynolds number is 625 at U = 1"):
         periodic(torch.ones(1, 2, 16, 16, dtype=torch.float64))
-
-
-# Published flows at more cost.
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("reynolds", "n", "level"), [(400, 64, 0.01), (1000, 96, 0.015)])
-def test_cavity_agrees_with_ghia(reynolds: int, n: int, level: float) -> None:
-    found = cavity(NavierStokes(1.0 / reynolds), n)
-    table = torch.tensor(GHIA[reynolds], dtype=torch.float64)
-    assert (found - table).abs().max() < level
-
-
-@pytest.mark.slow
-def test_cavity_converges_to_spectral_values() -> None:
-    table = torch.tensor(BOTELLA_PEYRET, dtype=torch.float64)
-    coarse, fine = (float((cavity(NavierStokes(1e-3), n) - table).abs().max()) for n in (48, 96))
-    assert fine < 0.012
-    assert math.log2(coarse / fine) > 1.7  # 1.83; 1.90 from 64 to 128 cells
-
-
-@pytest.mark.slow
-def test_steady_cylinder_approaches_drag_and_lift() -> None:
-    errors = []
-    for cells in (10, 20):
-        step, u = channel_with_cylinder(NavierStokes(1e-3), cells, 0.2, 0.25)
-        u = settle(step, u, 1e-4, 60)
-        drag, lift = (step.forces(u)[0, 0] * 2 / (0.2**2 * 0.1)).tolist()
-        errors.append((abs(drag / DRAG - 1), abs(lift - LIFT)))
-    assert errors[1][0] < errors[0][0] < 0.02
-    assert errors[1][1] < errors[0][1] < 0.01
-
-
-@pytest.mark.slow
-def test_vortex_street_has_the_published_strouhal_number() -> None:
-    step, u = channel_with_cylinder(NavierStokes(1e-3), 10, 1.0, 0.01)
-    lift = []
-    with torch.no_grad():
-        for i in range(800):
-            u = step(u)
-            if i >= 500:
-                lift.append(float(step.forces(u)[0, 0, 1]))
-    x = torch.tensor(lift) - sum(lift) / len(lift)
-    ups = [i - float(x[i] / (x[i + 1] - x[i])) for i in range(len(x) - 1) if x[i] < 0 <= x[i + 1]]
-    period = 0.01 * (ups[-1] - ups[0]) / (len(ups) - 1)
-    assert 0.295 < 0.1 / period < 0.305
-
-
-@pytest.mark.slow
-def test_onset_of_convection_converges() -> None:
-    gaps = [abs(critical_rayleigh(Boussinesq, n) / 1707.762 - 1) for n in (16, 32, 64)]
-    assert gaps[-1] < 1.5e-3
-    assert all(math.log2(a / b) > 1.9 for a, b in itertools.pairwise(gaps))

@@ -44,7 +44,7 @@ def _navier_stokes(cls: type[NavierStokes]) -> list[Check]:
         drag, lift = (step.forces(settle(step, u, 1e-4, 60))[0, 0] * 2 / (0.2**2 * 0.1)).tolist()
         drags.append(abs(drag / DRAG - 1))
         lifts.append(abs(lift - LIFT))
-    drag, lift, strouhal = vortex_street(cls(1e-3), 10)
+    drag, lift, strouhal = vortex_street(cls(1e-3), 20)
     return [
         at_most("distance to Ghia's cavity", distance(four, GHIA[400]), 0.01, "Re 400, 64^2 cells"),
         at_most("distance to Ghia's cavity", distance(fine, GHIA[1000]), 0.015, "Re 1000, 96^2 cells"),
@@ -63,9 +63,10 @@ def _navier_stokes(cls: type[NavierStokes]) -> list[Check]:
         ),
         at_most("error of a cylinder's lift", lifts[1], 0.01, "2D-1, 20 cells across"),
         # Bounds of the reference: Strouhal number 0.295 to 0.305, drag 3.22 to 3.24, lift 0.98 to 1.02.
-        at_most("error of the Strouhal number", abs(strouhal / 0.3 - 1), 0.02, "2D-2, 10 cells across"),
-        at_most("error of the largest drag", abs(drag / 3.23 - 1), 0.04, "2D-2, 10 cells across"),
-        at_most("error of the largest lift", abs(lift / 1.0 - 1), 0.15, "2D-2, 10 cells across"),
+        at_most("error of the Strouhal number", abs(strouhal / 0.3 - 1), 0.02, "2D-2, 20 cells across"),
+        at_most("error of the largest drag", abs(drag / 3.23 - 1), 0.01, "2D-2, 20 cells across"),
+        # A body of whole cells: 37 per cent at 10 cells across, 3 at 16, 10 at 20.
+        at_most("error of the largest lift", abs(lift / 1.0 - 1), 0.12, "2D-2, 20 cells across"),
     ]
 
 
