@@ -147,7 +147,8 @@ def build(
 
     - `SemiLinear` on nodes periodic along every axis: Fourier pseudo-spectral, ETDRK of the order.
     - `ShallowWater` on a grid of cells: well-balanced finite volumes with moving shores, see `shallow_water`.
-    - any other `ConservationLaw` on a grid of cells: finite volumes (MUSCL, HLLC or Rusanov, SSPRK3).
+    - any other `ConservationLaw` on a grid of cells: finite volumes (MUSCL; HLLC, exact, HLL or Rusanov fluxes; for gases
+      Hancock in sweeps along the axes, else SSPRK3), see `finite_volume`.
     - acoustics and Maxwell's equations on a grid of cells: finite volumes and Yee's scheme, see `waves`.
     - `NavierStokes` and `Boussinesq` on a grid of cells, periodic or between real sides: a staggered grid, see
       `incompressible`, which also takes obstacles and walls that hold the scalar.
