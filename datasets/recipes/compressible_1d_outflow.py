@@ -24,5 +24,4 @@ RECIPE = replace(
     parameters={"gamma": Constant(GAMMA)},
     domain=Grid((256,), (2.0,), boundary="outflow", origin=-1.0, centering="cell"),
     solver=default_solver,
-    resolution_factor=2,
 )

@@ -56,6 +56,4 @@ RECIPE = replace(
     citation="PDEBench, Takamoto et al. (2022), appendix D.5, shock tubes at eta = zeta = 1e-8.",
     initial=RandomTube(),
     steps=40,
-    # One step from a stored frame is then one of the solver's own, also right at the jump.
-    resolution_factor=1,
 )
