@@ -2,9 +2,6 @@
 
 PDEBench's random set with transmissive ends at eta = zeta = 1e-8, of which no grid of its size or this one sees
 anything: they are taken as zero. There 1024 cells, here 256.
-
-Where gas is drawn in through an open end, what enters is the last cell, whatever its width: finer grids, and methods of
-higher order, let in another gas, and this is most of the error that the certificate finds.
 """
 
 from __future__ import annotations
