@@ -16,6 +16,7 @@ import argparse
 import logging
 import time
 from collections.abc import Callable
+from functools import partial
 from importlib.util import find_spec
 from typing import Any
 
@@ -66,9 +67,14 @@ def references(name: str, n: int) -> list[Tensor]:
     return found
 
 
-def density(step: Step, u: Tensor) -> Tensor:
-    """The density of the first sample after a step."""
-    return step(u)[0, 0]
+def density(steps: dict[float, Step], u: Tensor, share: float) -> Tensor:
+    """The density of the first sample after a share of the time."""
+    return steps[share](u)[0, 0]
+
+
+def pyclaw_density(runs: dict[float, Callable[[], Tensor]], share: float) -> Tensor:
+    """The same by pyclaw."""
+    return runs[share]()
 
 
 def pyclaw_run(grid: Grid, start: Tensor, end: float) -> Callable[[], Tensor]:
@@ -121,12 +127,15 @@ def measure(name: str, n: int, finer: int, batch: int, seconds: float) -> list[d
         for form in ("tensors",) if not available() else ("fused",) if cells != n else ("fused", "tensors"):
             for dtype in (torch.float64, torch.float32):
                 u = start.to(dtype).repeat(batch, *[1] * (start.ndim - 1))
-                steps = {s: finite_volume(GAS, grid, s * end, form=form) for s in shares}  # type: ignore[arg-type]
+                steps: dict[float, Step] = {
+                    s: finite_volume(GAS, grid, s * end, form=form)  # type: ignore[arg-type]
+                    for s in shares
+                }
                 more = "" if cells == n else f", {cells} cells"
-                mine[f"{form} {str(dtype)[6:]}{more}"] = (batch, lambda s, u=u, k=steps: density(k[s], u))
+                mine[f"{form} {str(dtype)[6:]}{more}"] = (batch, partial(density, steps, u))
         if cells == n and find_spec("clawpack") is not None:
             peers = {s: pyclaw_run(grid, start, s * end) for s in shares}
-            mine["pyclaw float64"] = (1, lambda s, k=peers: k[s]())
+            mine["pyclaw float64"] = (1, partial(pyclaw_density, peers))
         exact = references(name, cells)
         for key, (_, run) in mine.items():
             parts = [float((run(s).double() - e).abs().mean()) for s, e in zip(shares, exact, strict=True)]

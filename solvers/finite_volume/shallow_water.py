@@ -14,7 +14,7 @@ from sciml.errors import UserError
 from sciml.pdes.parameters import fit
 from sciml.pdes.shallow_water import ShallowWater
 from sciml.solvers.finite_volume.ghosts import edge_of, with_ghosts
-from sciml.solvers.finite_volume.march import CellStep, Stages
+from sciml.solvers.finite_volume.march import CellStep, Over, Stages
 from sciml.solvers.finite_volume.reconstruction import RECONSTRUCTIONS, godunov, muscl, weno5
 
 if TYPE_CHECKING:
@@ -161,9 +161,9 @@ class ShallowWaterStep(CellStep):
 
         return split
 
-    def euler(self, u: Tensor, h: Duration) -> Tensor:
+    def euler(self, u: Tensor, h: Duration, over: Over | None = None) -> Tensor:
         """u + h rate(u), with depths at or above zero."""
-        return self._tidy(u + h * self._rate(u, h))
+        return self._tidy(u + h * (self._rate(u, h) if over is None else over(u, h, None)))
 
     def _tidy(self, u: Tensor) -> Tensor:
         """Without depths that rounding left below zero, nor discharges of films that their velocity does not tell."""

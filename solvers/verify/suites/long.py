@@ -13,7 +13,7 @@ from sciml.pdes import Boussinesq, CompressibleEuler, NavierStokes, ShallowWater
 from sciml.pdes.base import ConservationLaw
 from sciml.solvers.finite_volume import finite_volume
 from sciml.solvers.finite_volume.shallow_water import shallow_water
-from sciml.solvers.finite_volume.step import ReconstructionName
+from sciml.solvers.finite_volume.step import MarchName, ReconstructionName
 from sciml.solvers.verify.certificate import Check, Suites, at_least, at_most
 from sciml.solvers.verify.suites.euler import averaged, random_gas
 from sciml.solvers.verify.suites.incompressible import (
@@ -148,7 +148,7 @@ def sedov(
     w[:, 0], w[:, 3] = 1.0, 1e-6
     u = gas.conservative(w)
     u[0, 3, 0, 0] = 0.983909 / 4 / grid.spacing[0] ** 2
-    time = "hancock" if symmetric and scheme == "muscl" else "auto"
+    time: MarchName = "hancock" if symmetric and scheme == "muscl" else "auto"
     with torch.no_grad():
         end = finite_volume(gas, grid, 1.0, reconstruction=scheme, time=time)(u)
     return end[0, 0], grid.coordinates().square().sum(0).sqrt()
