@@ -26,6 +26,7 @@ from sciml.pdes.inviscid_burgers import InviscidBurgers
 from sciml.pdes.korteweg_de_vries import KortewegDeVries
 from sciml.pdes.kuramoto_sivashinsky import KuramotoSivashinsky
 from sciml.pdes.linear_equation import Dispersion, HyperDiffusion, LinearEquation
+from sciml.pdes.magnetohydrodynamics import IdealMHD
 from sciml.pdes.maxwell import Maxwell, MaxwellTE, MaxwellTM
 from sciml.pdes.navier_stokes import NavierStokes
 from sciml.pdes.navier_stokes_vorticity import NavierStokesVorticity
@@ -75,6 +76,7 @@ PDES: tuple[type[PDE], ...] = (
     DiffusionSorption,
     CompressibleEuler,
     CompressibleNavierStokes,
+    IdealMHD,
     InviscidBurgers,
     BuckleyLeverett,
     Traffic,
@@ -116,6 +118,7 @@ __all__ = [
     "Heat",
     "Helmholtz",
     "HyperDiffusion",
+    "IdealMHD",
     "InviscidBurgers",
     "KortewegDeVries",
     "KuramotoSivashinsky",

@@ -104,9 +104,11 @@ class ConservationLaw(PDE):
     """u_t + div F(u) = S(u), solved by finite volumes in the strong or the weak sense.
 
     `isotropic` says that no direction is special: turning the vectors of a state turns its flux.
+    `source_is_local` says that S takes no derivatives, so that solvers need not be given a calculus for it.
     """
 
     isotropic: ClassVar[bool] = False
+    source_is_local: ClassVar[bool] = False
 
     @abstractmethod
     def flux(self, u: Tensor) -> Tensor:
@@ -122,6 +124,10 @@ class ConservationLaw(PDE):
     def source(self, u: Tensor, calc: Calculus) -> Tensor | None:
         """S(u), or None where there is none."""
         return None
+
+    def source_rate(self, u: Tensor) -> Tensor | float:
+        """Fastest rate at which S damps anything, a number or (B, 1, ...) [1/time]: explicit substeps heed it."""
+        return 0.0
 
     def rhs(self, u: Tensor, calc: Calculus) -> Tensor:
         rate = -calc.div(self.flux(u))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Literal, cast, get_args
 
 import torch
 from torch import Tensor
@@ -102,8 +102,9 @@ class MeshFiniteVolume(CellStep):
         """
         dual = self._dual(u)
         rate = -dual.divergence(self.fluxes(u, first_order) * dual.area)
-        if self._calculus is not None:
-            source = self.pde.source(u, self._calculus)
+        if self._calculus is not None or self.pde.source_is_local:
+            # Local sources leave it alone.
+            source = self.pde.source(u, cast(Calculus, self._calculus))
             rate = rate if source is None else rate + source
         return rate
 
@@ -128,7 +129,8 @@ class MeshFiniteVolume(CellStep):
     def courant(self, u: Tensor) -> Tensor:
         """Largest sum over the faces of a node of fastest wave times area, by twice its volume, (B,) [1/time].
 
-        On squares cut into triangles it is that of `finite_volume`, the sum over axes of speed by spacing.
+        On squares cut into triangles it is that of `finite_volume`, the sum over axes of speed by spacing. The rate at
+        which a source damps is added.
         """
         dual = self._dual(u)
         faces = Faces(self.pde, dual.normal)
@@ -138,7 +140,8 @@ class MeshFiniteVolume(CellStep):
             (right[..., :count], self._beyond(left[..., count:], dual, faces, primitive=False)), dim=2
         )
         speed = fastest(faces.law, left, right, 0)
-        return (dual.gathered(speed * dual.area) / (2.0 * dual.volume)).flatten(1).amax(dim=1)
+        rate = dual.gathered(speed * dual.area) / (2.0 * dual.volume)
+        return (rate + self.pde.source_rate(u)).flatten(1).amax(dim=1)
 
     def _states(
         self, w: Tensor, dual: MedianDual, faces: Faces, marked: Tensor | None
@@ -278,8 +281,9 @@ def finite_volume_on_mesh(
         limiter: "monotonised" (central along each edge, at most twice the smaller jump and none at extrema; turned with
             the mesh the solution turns), "barth-jespersen" or "venkatakrishnan" (one factor per node and channel; they
             look at components along the axes), or "none" for smooth flows.
-        riemann: "rusanov" (any law), "hll" (laws with `wave_bounds`), "hllc" and "roe" (ideal gases), "exact" (scalar
-            laws with `sonic_points`), or "auto": HLLC for gases, exact or HLL for scalars, else Rusanov.
+        riemann: "rusanov" (any law), "hll" (laws with `wave_bounds`), "hllc" and "roe" (ideal gases), "hlld" (IdealMHD),
+            "exact" (scalar laws with `sonic_points`), or "auto": HLLC for gases, HLLD for IdealMHD, exact or HLL for
+            scalars, else Rusanov.
         time: "ssprk2" or "ssprk3".
         sides: "wall", "outflow", or the name of a state that enters, for each of `mesh.boundary_facets` or one for all;
             None goes by the types of nodes.
@@ -287,7 +291,7 @@ def finite_volume_on_mesh(
             field (C, N) of which the nodes of the side are read.
         substeps: equal substeps of each Step; None chooses.
         max_substeps: samples that need more in one Step are taken as blown up and become NaN.
-        calculus: given to the law's source, such as `P1(mesh)`; needed only by laws that have one.
+        calculus: given to the law's source, such as `P1(mesh)`; needed only by laws that have one with derivatives.
 
     Raises:
         ValueError: an argument is out of range or unknown, the domain is no mesh of triangles, its boundary is not
@@ -338,7 +342,7 @@ def finite_volume_on_mesh(
                 "finite_volume_on_mesh got ShallowWater with a bed or friction; it keeps no lake at rest over a bed. Use a "
                 "flat one without friction, or shallow_water on a grid."
             )
-    elif type(pde).source is not ConservationLaw.source and calculus is None:
+    elif type(pde).source is not ConservationLaw.source and not pde.source_is_local and calculus is None:
         raise ValueError(
             f"{name} has a source; give finite_volume_on_mesh the calculus to evaluate it with, such as P1(mesh)."
         )

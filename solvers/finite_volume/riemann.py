@@ -11,10 +11,12 @@ from torch import Tensor
 
 from sciml.pdes.base import ConservationLaw
 from sciml.pdes.euler import IdealGas
+from sciml.pdes.magnetohydrodynamics import IdealMHD
 from sciml.pdes.scalar_law import ScalarLaw, as_tensor
 from sciml.solvers.finite_volume.formulas import fan_weights, hllc_flux
+from sciml.solvers.finite_volume.hlld import hlld
 
-RiemannName = Literal["auto", "rusanov", "hll", "hllc", "roe", "exact"]
+RiemannName = Literal["auto", "rusanov", "hll", "hllc", "roe", "hlld", "exact"]
 
 
 @runtime_checkable
@@ -172,6 +174,7 @@ RIEMANN = {
     "hll": Riemann(hll),
     "hllc": Riemann(hllc, primitive=True),
     "roe": Riemann(roe, primitive=True),
+    "hlld": Riemann(hlld, primitive=True),
     "exact": Riemann(upwind),
 }
 
@@ -189,6 +192,8 @@ def choose_riemann(pde: ConservationLaw, name: RiemannName, asker: str) -> str:
     """
     gas = isinstance(pde, IdealGas)
     exact = isinstance(pde, ScalarLaw) and pde.sonic_points is not None
+    if name == "auto" and isinstance(pde, IdealMHD):
+        return "hlld"
     if name == "auto":
         # Of scalar laws HLL takes from upwind alone what moves one way.
         return "hllc" if gas else "exact" if exact else "hll" if isinstance(pde, ScalarLaw) else "rusanov"
@@ -196,6 +201,10 @@ def choose_riemann(pde: ConservationLaw, name: RiemannName, asker: str) -> str:
     if name in ("hllc", "roe") and not gas:
         raise ValueError(
             f"{asker} got riemann={name!r} for {law}; it knows the waves of ideal gases alone. {use}"
+        )
+    if name == "hlld" and not isinstance(pde, IdealMHD):
+        raise ValueError(
+            f"{asker} got riemann='hlld' for {law}; it knows the waves of IdealMHD alone. {use}"
         )
     if name == "exact" and not exact:
         raise ValueError(

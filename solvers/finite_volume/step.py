@@ -151,8 +151,9 @@ class FiniteVolume(CellStep):
             part = torch.diff(flux, dim=k + 2) * (-1.0 / self.domain.spacing[k])
             total = part if total is None else total + part
         assert total is not None  # there is an axis
-        if self._calculus is not None:
-            source = self.pde.source(u, self._calculus)
+        if self._calculus is not None or self.pde.source_is_local:
+            # Local sources leave it alone.
+            source = self.pde.source(u, cast(Calculus, self._calculus))
             total = total if source is None else total + source
         return total
 
@@ -322,7 +323,7 @@ class FiniteVolume(CellStep):
         """Inverse of the time in which a signal crosses a cell, (B,) [1/time].
 
         Summed over axes, or the largest of them where they are swept one after the other. With friction, twice the
-        diffusivity over the square of the spacing is added.
+        diffusivity over the square of the spacing is added, and the rate at which a source damps.
         """
         spacing = self.domain.spacing
         if isinstance(self.pde, ScalarLaw):
@@ -333,7 +334,7 @@ class FiniteVolume(CellStep):
             )
         if self._diffusion is not None:
             rate = rate + 2.0 * sum(h**-2 for h in spacing) * self._diffusion.diffusivity(u)[:, 0]
-        most = rate.flatten(1).amax(dim=1)
+        most = (rate.unsqueeze(1) + self.pde.source_rate(u)).flatten(1).amax(dim=1)
         for condition in self._conditions.values():
             if isinstance(condition, Inflow):  # which may be faster than all that is inside
                 value = cast(Tensor, condition.value).to(dtype=u.dtype, device=u.device)
@@ -473,8 +474,9 @@ def finite_volume(
             takes 0.95 for "sweeps", 0.9 for "hancock", else 0.4.
         reconstruction: "godunov" (none, first order), "muscl" (monotonised central), "weno5", or
             "weno5-characteristic" (ideal gases: rings least where shocks are strong or meet).
-        riemann: "rusanov" (any law), "hll" (laws with `wave_bounds`), "hllc" and "roe" (ideal gases), "exact"
-            (scalar laws with `sonic_points`), or "auto": HLLC for gases, exact or HLL for scalars, else Rusanov.
+        riemann: "rusanov" (any law), "hll" (laws with `wave_bounds`), "hllc" and "roe" (ideal gases), "hlld" (IdealMHD),
+            "exact" (scalar laws with `sonic_points`), or "auto": HLLC for gases, HLLD for IdealMHD, exact or HLL for
+            scalars, else Rusanov.
             HLLC and Roe may bend strong shocks that run along the grid (carbuncles); HLL does not.
         time: "hancock" (one stage with predicted fluxes, second order; sharper than the next two at contacts), "ssprk2",
             "ssprk3", or "sweeps": Hancock along one axis after the other, there and back in turns, second order. Each
@@ -488,7 +490,7 @@ def finite_volume(
             where the law has friction. Walls conduct no heat.
         substeps: equal substeps of each Step; None chooses.
         max_substeps: samples that need more in one Step are taken as blown up and become NaN.
-        calculus: given to the law's source; needed only by laws that have one.
+        calculus: given to the law's source; needed only by laws that have one with derivatives.
         form: "auto" takes the fastest form there is; the others insist on theirs, for comparisons.
 
     Raises:
@@ -507,7 +509,13 @@ def finite_volume(
             raise ValueError(f"finite_volume got {name}={value!r}; expected one of {list(known)}.")
     if not (math.isfinite(dt) and dt > 0):
         raise ValueError(f"finite_volume got dt={dt}; expected a positive time.")
-    plain = not isinstance(pde, HasDiffusion) and type(pde).source is ConservationLaw.source
+    sourced = type(pde).source is not ConservationLaw.source
+    if sourced and pde.source_is_local:  # a coefficient of 0 may leave nothing
+        probe = torch.zeros(
+            1, len(pde.channels(grid.dimension)), *[1] * grid.dimension, dtype=torch.float64
+        )
+        sourced = pde.source(probe, cast(Calculus, calculus)) is not None
+    plain = not isinstance(pde, HasDiffusion) and not sourced
     if time == "auto":
         predicts = reconstruction == "muscl" and plain and isinstance(pde, IdealGas)
         time = "ssprk3" if not predicts else "hancock" if grid.dimension == 1 else "sweeps"
@@ -542,7 +550,7 @@ def finite_volume(
             f"finite_volume got reconstruction={reconstruction!r} for {type(pde).__name__}; it knows the waves of "
             "ideal gases alone. Use reconstruction='weno5'."
         )
-    if type(pde).source is not ConservationLaw.source and calculus is None:
+    if sourced and not pde.source_is_local and calculus is None:
         raise ValueError(
             f"{type(pde).__name__} has a source; give finite_volume the calculus to evaluate it with."
         )

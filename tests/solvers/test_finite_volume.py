@@ -440,7 +440,11 @@ def test_refusals_say_what_was_found():
             dict(reconstruction="ppm"),
             r"expected one of \['godunov', 'muscl', 'weno5', 'weno5-characteristic'\]",
         ),
-        (dict(riemann="osher"), r"expected one of \['auto', 'rusanov', 'hll', 'hllc', 'roe', 'exact'\]"),
+        (
+            dict(riemann="osher"),
+            r"expected one of \['auto', 'rusanov', 'hll', 'hllc', 'roe', 'hlld', 'exact'\]",
+        ),
+        (dict(riemann="hlld"), "waves of IdealMHD alone"),
         (dict(time="rk4"), r"expected one of \['auto', 'sweeps', 'hancock', 'ssprk3', 'ssprk2'\]"),
         (dict(walls="sticky"), r"expected one of \['auto', 'slip', 'no-slip'\]"),
         (dict(walls="no-slip"), "no friction to hold it"),

@@ -12,6 +12,7 @@ from sciml.solvers.verify.suites import (
     incompressible,
     linear,
     long,
+    magnetohydrodynamics,
     odes,
     parabolic,
     reactions,
@@ -34,6 +35,7 @@ SUITES: Suites = {
     **parabolic.SUITES,  # adds real sides to what linear and reactions measure
     **euler.SUITES,
     **euler_mesh.SUITES,  # adds triangles to what euler measures of CompressibleEuler
+    **magnetohydrodynamics.SUITES,
     **scalar_laws.SUITES,
     **shallow_water.SUITES,
     **elliptic.SUITES,
