@@ -26,12 +26,14 @@ install: $(READY)  ## make .venv from requirements.lock
 demo: $(READY)  ## the main job end to end: data, training, rollouts, report
 	$(BIN)/sciml run burgers
 
-# The tests' fields are small: more threads would only wait for each other.
+# The tests' fields are small: more threads would only wait for each other. A process per core instead.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
+
 test: $(READY)  ## all tests but the slow ones
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -q --durations=10
+	$(PYTEST) -m "not slow" -q --durations=10
 
 test-slow: $(READY)  ## the tests that take minutes
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow
+	$(PYTEST) -m slow
 
 lint: $(READY)  ## ruff: rules and format
 	$(BIN)/ruff check .
