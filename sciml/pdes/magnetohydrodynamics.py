@@ -47,10 +47,13 @@ class IdealMHD(ConservationLaw):
             of a state with a small c: then errors outrun the flow that makes them. Smaller ones are stable and clean
             less; larger ones shorten the time step. 0 leaves div B to itself.
         damping: k [1/s], not negative. Dedner et al. take c / 0.18 on boxes of unit length. It belongs to the equation
-            because it is a number of the flow, not of the grid; 0 leaves the damping of psi to the scheme, which
-            does it for what varies from cell to cell alone.
+            because it is a number of the flow, not of the grid. With 0 the scheme alone damps psi: what varies from
+            cell to cell, as errors at shocks do, but no long waves, such as those of a start with div B.
 
         Each may be a (B, 1, ...) tensor, which gives each sample its own.
+
+    Where B^2 is a thousand times the pressure, this is a small difference of energies and div B pushes; cells that even
+    first-order fluxes cannot keep positive become NaN.
 
     Raises:
         ValueError: a parameter is out of its range.
@@ -141,8 +144,9 @@ class IdealMHD(ConservationLaw):
         """Damping of psi; None without. Point by point: the calculus is not used."""
         if largest(self.damping) == 0 and not _learns(self.damping):
             return None
-        psi = u[:, -1:]
-        return torch.cat((torch.zeros_like(u[:, :-1]), -fit(self.damping, u) * psi), dim=1)
+        damped = -fit(self.damping, u) * u[:, -1:]
+        rest = torch.zeros_like(u[:, :-1])
+        return torch.cat((rest.expand(len(damped), *rest.shape[1:]), damped), dim=1)
 
     def source_rate(self, u: Tensor) -> Tensor | float:
         """Rate at which psi is damped [1/s]."""

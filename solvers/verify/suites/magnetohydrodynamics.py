@@ -12,6 +12,7 @@ from torch import Tensor
 from sciml.domains import Grid
 from sciml.pdes import IdealMHD
 from sciml.solvers.finite_volume import finite_volume
+from sciml.solvers.finite_volume.hlld import hlld
 from sciml.solvers.verify.certificate import Check, Suites, at_least, at_most
 from sciml.solvers.verify.measure import box, observed_order, random_states, structure
 from sciml.solvers.verify.suites.euler import averaged
@@ -24,8 +25,8 @@ BRIO_WU = (1.0, 0.0, 0.0, 1.0, 0.75, 1.0, 0.0), (0.125, 0.0, 0.0, 0.1, 0.75, -1.
 def _mhd(cls: type[IdealMHD]) -> list[Check]:
     vortices = [vortex_error(cls(), n) for n in (32, 64)]
     waves = [alfven_error(cls(cleaning_speed=1.5), n) for n in (6, 12)]
-    exacts = [_exact_error(cls(), n, 2) for n in (24, 48)]
-    third = _exact_error(cls(), 16, 3)
+    exacts = [exact_error(cls(), n, 2) for n in (24, 48)]
+    third = exact_error(cls(), 16, 3)
     fine = brio_wu(cls(gamma=2.0), 800)
     tubes = [_distance(brio_wu(cls(gamma=2.0), n), fine) for n in (100, 200)]
     compound = float(fine[0, :, (fine.shape[2] * 45) // 100 : fine.shape[2] // 2].amax(dim=1)[0])
@@ -37,6 +38,9 @@ def _mhd(cls: type[IdealMHD]) -> list[Check]:
         # With sound and the field along an axis 1 and the field across it 1, the fast speed is the golden ratio.
         at_most(
             "error of a fast wave worked out by hand", _golden_error(law), 1e-14, "both axes, 2D and 3D"
+        ),
+        at_most(
+            "HLLD between equal states less the flux", flux_gap(law), 1e-12, "2D and 3D, random states"
         ),
         at_least(
             "order in space on a vortex",
@@ -136,11 +140,12 @@ def alfven_error(law: IdealMHD, n: int, **scheme: Any) -> float:
     return float(law.magnetic(found - start).norm() / (wave - mean).norm())
 
 
-def _exact_error(law: IdealMHD, n: int, dimension: int) -> float:
+def exact_error(law: IdealMHD, n: int, dimension: int, **scheme: Any) -> float:
+    """Mean error of the field in balance that the equation states, at t = 0.2."""
     grid = box(law, n, dimension, centering="cell")
     start, end = (averaged(lambda x, t=t: law.exact(x.unsqueeze(0), t), grid) for t in (0.0, 0.2))
     with torch.no_grad():
-        return float((finite_volume(law, grid, 0.2)(start) - end).abs().mean())
+        return float((finite_volume(law, grid, 0.2, **scheme)(start) - end).abs().mean())
 
 
 def brio_wu(law: IdealMHD, n: int, **scheme: Any) -> Tensor:
@@ -208,6 +213,19 @@ def random_plasma(law: IdealMHD, grid: Grid) -> Tensor:
     w[:, 0], w[:, 1 + d] = 1 + 0.2 * random[:, 0], 1 + 0.2 * random[:, 1 + d]
     w[:, 2 + d : 2 + 2 * d] += 0.5
     return law.conservative(w)
+
+
+def flux_gap(law: IdealMHD) -> float:
+    """By how much HLLD, which states the flux a second time, differs from the law's between equal states."""
+    worst = 0.0
+    for d in (2, 3):
+        grid = Grid((8,) * d, (1.0,) * d, centering="cell")
+        u = random_plasma(law, grid)
+        w = law.primitive(u)
+        for axis in range(d):
+            gap = hlld(law, w, w, axis) - law.flux(u)[:, :, axis]
+            worst = max(worst, float(gap.abs().max()))
+    return worst
 
 
 def _golden_error(law: IdealMHD) -> float:
