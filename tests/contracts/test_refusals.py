@@ -36,6 +36,7 @@ from sciml.pdes import (
     GrossPitaevskii,
     Heat,
     HyperDiffusion,
+    IdealMHD,
     KortewegDeVries,
     KuramotoSivashinsky,
     NavierStokes,
@@ -82,6 +83,7 @@ NOT_NEGATIVE = [
     (FitzHughNagumo, "diffusivity_v"),
     *[(BelousovZhabotinsky, f"diffusivity_{x}") for x in "uvw"],
     (CompressibleEuler, "gamma"),
+    *[(IdealMHD, name) for name in ("gamma", "cleaning_speed", "damping")],
     *[
         (CompressibleNavierStokes, name)
         for name in ("gamma", "viscosity", "bulk_viscosity", "conductivity")
