@@ -143,14 +143,18 @@ def alfven_error(law: IdealMHD, n: int, **scheme: Any) -> float:
 def exact_error(law: IdealMHD, n: int, dimension: int, **scheme: Any) -> float:
     """Mean error of the field in balance that the equation states, at t = 0.2."""
     grid = box(law, n, dimension, centering="cell")
-    start, end = (averaged(lambda x, t=t: law.exact(x.unsqueeze(0), t), grid) for t in (0.0, 0.2))
+
+    def state(x: Tensor, t: float) -> Tensor:
+        return law.exact(x.unsqueeze(0), t)
+
+    start, end = (averaged(partial(state, t=t), grid) for t in (0.0, 0.2))
     with torch.no_grad():
         return float((finite_volume(law, grid, 0.2, **scheme)(start) - end).abs().mean())
 
 
 def brio_wu(law: IdealMHD, n: int, **scheme: Any) -> Tensor:
     """Primitive variables (1, 7, n) of the tube at t = 0.1, on a strip two cells wide."""
-    grid = Grid((n, 2), (1.0, 20.0), ("outflow", "periodic"), centering="cell")
+    grid = Grid((n, 2), (1.0, 20.0), (("outflow", "outflow"), ("periodic", "periodic")), centering="cell")
     left, right = (torch.tensor(w, dtype=torch.float64).reshape(1, 7, 1, 1) for w in BRIO_WU)
     w = torch.where(grid.coordinates()[0] < 0.5, left, right)
     options: dict[str, Any] = {"time": "ssprk2", "cfl": 0.8, **scheme}
