@@ -14,6 +14,7 @@ from sciml.domains import AXIS_NAMES, Grid
 from sciml.pdes.base import PDE
 from sciml.pdes.parameters import Parameter, fit
 from sciml.solvers.waves.layers import PML, Layer, Sponge, check_layer, depth, open_axes, strength
+from sciml.step import LowFaces
 
 Offsets = tuple[float, ...]
 Mean = Literal["arithmetic", "harmonic"]
@@ -85,6 +86,7 @@ class Leapfrog:
         limit: the largest stable substep [time].
         offsets: of each field channel where it lies in its cell, per axis in cells from the low corner:
             1/2 in the middle, 0 on the low face. Positions on the high wall are not stored: they are zero.
+        low_faces: of each channel the axes on whose low faces it lies.
         layer: what absorbs at the sides "outflow", or None.
     """
 
@@ -121,6 +123,11 @@ class Leapfrog:
         self._terms, self._memories = tuple(numbered), tuple(memories)
         self.channels = self._names + tuple(
             f"memory_{self._names[t.target]}_{AXIS_NAMES[t.axis]}" for t in memories
+        )
+        # A memory lies where the field lies that it acts on.
+        places = [*self.offsets, *(self.offsets[term.target] for term in memories)]
+        self.low_faces: LowFaces = tuple(
+            tuple(axis for axis, at in enumerate(place) if at == 0.0) for place in places
         )
         # A value on a wall that a forward difference reads from the low side is the wall's own: zero.
         self._held: tuple[tuple[int, ...], ...] = tuple(

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from sciml.domains import Grid
 from sciml.pdes import Acoustics, AcousticScattering, Heat, Maxwell, MaxwellTE, MaxwellTM
+from sciml.resample import resample
 from sciml.solvers import build
 from sciml.solvers.verify import verify
 from sciml.solvers.verify.suites.waves import interface
@@ -252,6 +253,36 @@ def test_open_ends_of_a_line_let_waves_go() -> None:
 
             u = step.sample(pulse) if isinstance(step, Leapfrog) else pulse(grid.coordinates()[None])
             assert float(step(u)[:, 0].abs().max()) < level, (scheme, sign)
+
+
+@pytest.mark.parametrize(
+    ("kind", "dimension"), [(Acoustics, 2), (MaxwellTM, 2), (MaxwellTE, 2), (Maxwell, 3)]
+)
+def test_staggered_fields_keep_their_places_between_grids(kind: type[Any], dimension: int) -> None:
+    """Second order; taken for averages of cells, what lies on faces is half a cell off."""
+    errors: list[tuple[float, float]] = []
+    for n in (8, 16):
+        coarse, fine = (Grid((m,) * dimension, (1.0,) * dimension, centering="cell") for m in (n, 4 * n))
+        states = []
+        for grid in (coarse, fine):
+            step = yee(kind(), grid, 1e-3) if kind is not Acoustics else acoustic(kind(), grid, 1e-3)
+            fields = []
+            for place in step.offsets:
+                index = torch.meshgrid(
+                    *[torch.arange(m, dtype=torch.float64) for m in grid.shape], indexing="ij"
+                )
+                x = [(i + at) * h for i, at, h in zip(index, place, grid.spacing, strict=True)]
+                fields.append(torch.stack([torch.sin(2 * math.pi * v + 0.3) for v in x]).prod(dim=0))
+            states.append(torch.stack(fields)[None])
+        errors.append(
+            (
+                float((resample(states[1], fine, coarse, step.low_faces) - states[0]).abs().max()),
+                float((resample(states[1], fine, coarse) - states[0]).abs().max()),
+            )
+        )
+    right, wrong = zip(*errors, strict=True)
+    assert math.log2(right[0] / right[1]) > 1.9
+    assert math.log2(wrong[0] / wrong[1]) < 1.3
 
 
 def test_centres_and_positions() -> None:
