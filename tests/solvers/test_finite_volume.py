@@ -133,11 +133,16 @@ def test_sod(scheme, bounds):
 def test_lax_and_rusanov():
     errors = {}
     for riemann in ("hllc", "rusanov"):
-        _, end, exact = tube(LAX, 200, riemann=riemann)
+        # At Courant number 0.4: longer substeps make HLLC sharper and Rusanov not.
+        grid = cells((200,), "outflow")
+        start, exact = (LAX.exact(grid.axes()[0], t) for t in (0.0, LAX.time))
+        end = finite_volume(EULER, grid, LAX.time, riemann=riemann, cfl=0.4)(
+            EULER.conservative(start[None])
+        )
         errors[riemann] = float((end[0, 0] - exact[0]).abs().mean())
     assert errors["hllc"] < 1.2e-2
     # Rusanov smears the contact more, and is still the same solution.
-    assert errors["hllc"] < errors["rusanov"] < 1.7 * errors["hllc"]
+    assert errors["hllc"] < errors["rusanov"] < 1.5 * errors["hllc"]
 
 
 def averages(grid: Grid, t: float) -> Tensor:
@@ -211,7 +216,7 @@ def test_a_tube_along_any_axis_is_the_tube_in_one_dimension(dimension, riemann):
     n = 24
     line = cells((n,), "outflow")
     start = EULER.conservative(SOD.exact(line.axes()[0], 0.0).unsqueeze(0))
-    reference = finite_volume(EULER, line, 0.1, riemann=riemann)(start)
+    reference = finite_volume(EULER, line, 0.1, riemann=riemann, cfl=0.5)(start)
     for axis in range(dimension):
         shape = [4] * dimension
         shape[axis] = n
@@ -228,8 +233,8 @@ def test_a_tube_along_any_axis_is_the_tube_in_one_dimension(dimension, riemann):
         end = finite_volume(EULER, grid, 0.1, riemann=riemann, substeps=12, cfl=0.4)(u)
         for channel, source in ((0, 0), (1 + axis, 1), (dimension + 1, 2)):
             assert (end[:, channel] - one[:, source].reshape(1, *place)).abs().max() < 1e-13
-    # A cell of the shock, which the long substeps of the reference place a little differently.
-    assert (one - reference).abs().max() < 8e-2
+    # A cell of the shock, which the substeps of the reference place a little differently.
+    assert (one - reference).abs().max() < 2e-2
 
 
 @pytest.mark.parametrize(
