@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import ClassVar, Literal
 
 import torch
@@ -49,6 +49,37 @@ def ssprk3(u: Tensor, h: Duration, euler: Callable[[Tensor, Duration], Tensor]) 
 
 
 STAGES: dict[str, Stages] = {"sweeps": hancock, "hancock": hancock, "ssprk3": ssprk3, "ssprk2": ssprk2}
+
+
+def check_options(
+    maker: str,
+    dt: float,
+    cfl: float | None,
+    substeps: int | None,
+    max_substeps: int,
+    choices: Mapping[str, tuple[str, tuple[str, ...]]],
+) -> None:
+    """Refuse what no scheme on cells can do.
+
+    Args:
+        maker: the function that was called, for the message.
+        dt, cfl, substeps, max_substeps: as in `finite_volume`.
+        choices: name of an argument -> (what was given, what is known).
+
+    Raises:
+        ValueError: says what was found and what was expected.
+    """
+    for name, (value, known) in choices.items():
+        if value not in known:
+            raise ValueError(f"{maker} got {name}={value!r}; expected one of {list(known)}.")
+    if not (math.isfinite(dt) and dt > 0):
+        raise ValueError(f"{maker} got dt={dt}; expected a positive time.")
+    if cfl is not None and not 0 < cfl <= 1:
+        raise ValueError(f"{maker} got cfl={cfl}; expected above 0 and at most 1, such as 0.4.")
+    if substeps is not None and substeps < 1:
+        raise ValueError(f"{maker} got substeps={substeps}; expected at least 1, or None to choose.")
+    if max_substeps < 1:
+        raise ValueError(f"{maker} got max_substeps={max_substeps}; expected at least 1.")
 
 
 class CellStep(ABC):

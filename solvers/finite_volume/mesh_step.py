@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal, cast, get_args
 
@@ -18,7 +17,7 @@ from sciml.pdes.scalar_law import ScalarLaw
 from sciml.pdes.shallow_water import ShallowWater
 from sciml.solvers.finite_volume.diffusion import HasDiffusion
 from sciml.solvers.finite_volume.formulas import half_slope
-from sciml.solvers.finite_volume.march import CellStep, TimeName
+from sciml.solvers.finite_volume.march import CellStep, TimeName, check_options
 from sciml.solvers.finite_volume.mesh_dual import MedianDual, at, median_dual
 from sciml.solvers.finite_volume.mesh_faces import Faces, vector_channels
 from sciml.solvers.finite_volume.mesh_limiters import LIMITERS, along
@@ -306,25 +305,18 @@ def finite_volume_on_mesh(
         raise ValueError(
             f"finite_volume_on_mesh got a {type(mesh).__name__}; expected a Mesh. On a Grid use finite_volume."
         )
-    for word, value, known in (
-        ("limiter", limiter, get_args(LimiterName)),
-        ("riemann", riemann, get_args(RiemannName)),
-        ("time", time, get_args(TimeName)),
-    ):
-        if value not in known:
-            raise ValueError(f"finite_volume_on_mesh got {word}={value!r}; expected one of {list(known)}.")
-    if not (math.isfinite(dt) and dt > 0):
-        raise ValueError(f"finite_volume_on_mesh got dt={dt}; expected a positive time.")
-    if not 0 < cfl <= 1:
-        raise ValueError(
-            f"finite_volume_on_mesh got cfl={cfl}; expected above 0 and at most 1, such as 0.8."
-        )
-    if substeps is not None and substeps < 1:
-        raise ValueError(
-            f"finite_volume_on_mesh got substeps={substeps}; expected at least 1, or None to choose."
-        )
-    if max_substeps < 1:
-        raise ValueError(f"finite_volume_on_mesh got max_substeps={max_substeps}; expected at least 1.")
+    check_options(
+        "finite_volume_on_mesh",
+        dt,
+        cfl,
+        substeps,
+        max_substeps,
+        {
+            "limiter": (limiter, get_args(LimiterName)),
+            "riemann": (riemann, get_args(RiemannName)),
+            "time": (time, get_args(TimeName)),
+        },
+    )
     if mesh.dimension != 2 or 2 not in pde.dimensions:
         raise ValueError(
             f"finite_volume_on_mesh got {name} on a mesh in {mesh.dimension}D; expected triangles in 2D and a law that "

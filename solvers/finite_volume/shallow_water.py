@@ -14,7 +14,7 @@ from sciml.errors import UserError
 from sciml.pdes.parameters import fit
 from sciml.pdes.shallow_water import ShallowWater
 from sciml.solvers.finite_volume.ghosts import edge_of, with_ghosts
-from sciml.solvers.finite_volume.march import CellStep, Over, Stages
+from sciml.solvers.finite_volume.march import CellStep, Over, Stages, check_options
 from sciml.solvers.finite_volume.reconstruction import RECONSTRUCTIONS, godunov, muscl, weno5
 
 if TYPE_CHECKING:
@@ -570,21 +570,18 @@ def shallow_water(
         raise ValueError(
             f"shallow_water got {type(pde).__name__}; expected ShallowWater. See `finite_volume` for other laws."
         )
-    for name, value, known in (
-        ("reconstruction", reconstruction, get_args(ReconstructionName)),
-        ("riemann", riemann, get_args(RiemannName)),
-        ("time", time, get_args(TimeName)),
-    ):
-        if value not in known:
-            raise ValueError(f"shallow_water got {name}={value!r}; expected one of {list(known)}.")
-    if not (math.isfinite(dt) and dt > 0):
-        raise ValueError(f"shallow_water got dt={dt}; expected a positive time.")
-    if not 0 < cfl <= 1:
-        raise ValueError(f"shallow_water got cfl={cfl}; expected above 0 and at most 1, such as 0.4.")
-    if substeps is not None and substeps < 1:
-        raise ValueError(f"shallow_water got substeps={substeps}; expected at least 1, or None.")
-    if max_substeps < 1:
-        raise ValueError(f"shallow_water got max_substeps={max_substeps}; expected at least 1.")
+    check_options(
+        "shallow_water",
+        dt,
+        cfl,
+        substeps,
+        max_substeps,
+        {
+            "reconstruction": (reconstruction, get_args(ReconstructionName)),
+            "riemann": (riemann, get_args(RiemannName)),
+            "time": (time, get_args(TimeName)),
+        },
+    )
     if not (math.isfinite(dry) and dry > 0):
         raise ValueError(f"shallow_water got dry={dry}; expected a small positive depth, such as 1e-6.")
     if grid.dimension not in pde.dimensions:

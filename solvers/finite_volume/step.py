@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Literal, Protocol, cast, get_args, runtime_checkable
@@ -19,7 +18,7 @@ from sciml.pdes.euler import CompressibleEuler, IdealGas
 from sciml.pdes.scalar_law import ScalarLaw
 from sciml.solvers.finite_volume.diffusion import HasDiffusion, diffusive_fluxes
 from sciml.solvers.finite_volume.ghosts import COPY, Edge, edge_of, odd_channels, with_ghosts
-from sciml.solvers.finite_volume.march import CellStep, Duration
+from sciml.solvers.finite_volume.march import CellStep, Duration, check_options
 from sciml.solvers.finite_volume.reconstruction import RECONSTRUCTIONS
 from sciml.solvers.finite_volume.riemann import RIEMANN, RiemannName, choose_riemann, rusanov
 from sciml.solvers.lanes import available, is_differentiated
@@ -498,17 +497,20 @@ def finite_volume(
             does not know, or a law with a source lacks its calculus; on a call, that the state is not admissible, or
             with fixed `substeps` has a CFL number above 1.
     """
-    for name, value, known in (
-        ("reconstruction", reconstruction, get_args(ReconstructionName)),
-        ("riemann", riemann, get_args(RiemannName)),
-        ("time", time, get_args(MarchName)),
-        ("form", form, get_args(Form)),
-        ("walls", walls, get_args(Walls)),
-    ):
-        if value not in known:
-            raise ValueError(f"finite_volume got {name}={value!r}; expected one of {list(known)}.")
-    if not (math.isfinite(dt) and dt > 0):
-        raise ValueError(f"finite_volume got dt={dt}; expected a positive time.")
+    check_options(
+        "finite_volume",
+        dt,
+        cfl,
+        substeps,
+        max_substeps,
+        {
+            "reconstruction": (reconstruction, get_args(ReconstructionName)),
+            "riemann": (riemann, get_args(RiemannName)),
+            "time": (time, get_args(MarchName)),
+            "form": (form, get_args(Form)),
+            "walls": (walls, get_args(Walls)),
+        },
+    )
     sourced = type(pde).source is not ConservationLaw.source
     if sourced and pde.source_is_local:  # a coefficient of 0 may leave nothing
         probe = torch.zeros(
@@ -525,12 +527,6 @@ def finite_volume(
             "Use time='ssprk3'."
         )
     cfl = {"sweeps": 0.95, "hancock": 0.9}.get(time, 0.4) if cfl is None else cfl
-    if not 0 < cfl <= 1:
-        raise ValueError(f"finite_volume got cfl={cfl}; expected above 0 and at most 1, such as 0.4.")
-    if substeps is not None and substeps < 1:
-        raise ValueError(f"finite_volume got substeps={substeps}; expected at least 1, or None.")
-    if max_substeps < 1:
-        raise ValueError(f"finite_volume got max_substeps={max_substeps}; expected at least 1.")
     if grid.dimension not in pde.dimensions:
         raise ValueError(
             f"finite_volume got a grid of {grid.dimension} axes; {type(pde).__name__} lives in {pde.dimensions}."
