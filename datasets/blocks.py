@@ -7,6 +7,7 @@ per process: an open handle must not cross a fork or be pickled to a worker.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -137,6 +138,73 @@ class FileBlock:
 
     def __getstate__(self) -> dict[str, object]:
         return {"path": self.path, "variables": self.variables, "shape": self.shape}
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        self.__init__(**state)  # type: ignore[misc]
+
+
+@dataclass(frozen=True)
+class Raw:
+    """An array that lies as plain bytes, in C order, in some file.
+
+    Args:
+        offset: of its first byte.
+        dtype: of its values, with the byte order, such as "<f4".
+        shape: of the array.
+        variable: what its axes mean.
+    """
+
+    offset: int
+    dtype: str
+    shape: tuple[int, ...]
+    variable: Variable
+
+
+class MappedBlock:
+    """Trajectories that lie as plain bytes in a file of any kind, mapped once per process.
+
+    Args:
+        path: the file.
+        arrays: where its arrays lie, in the order of the channels.
+        shape: of the block, (n, T, C, *points).
+
+    Raises:
+        UserError: an array reaches beyond the end of the file, or does not hold numbers.
+    """
+
+    def __init__(self, path: Path, arrays: Sequence[Raw], shape: tuple[int, ...]) -> None:
+        self.path, self.arrays, self.shape = path, tuple(arrays), tuple(shape)
+        size = path.stat().st_size
+        for raw in self.arrays:
+            if np.dtype(raw.dtype).kind not in "fiub":
+                raise UserError(
+                    f"{path}: {raw.variable.name!r} has values of type {raw.dtype}, not numbers."
+                )
+            end = raw.offset + np.dtype(raw.dtype).itemsize * math.prod(raw.shape)
+            if raw.offset < 0 or min(raw.shape, default=0) < 0 or end > size:
+                raise UserError(
+                    f"{path} is cut off or damaged: {raw.variable.name!r} of shape {raw.shape} would end at byte {end} "
+                    f"of {size}."
+                )
+        self._process = -1
+        self._parts: list[tuple[slice, np.ndarray | _Filtered]] = []
+
+    def parts(self) -> Sequence[tuple[slice, np.ndarray | _Filtered]]:
+        if self._process != os.getpid():
+            self._parts, start = [], 0
+            everything = _shared(self.path).bytes
+            for raw in self.arrays:
+                count = np.dtype(raw.dtype).itemsize * math.prod(raw.shape)
+                flat = everything[raw.offset : raw.offset + count]
+                array = flat.view(np.dtype(raw.dtype)).reshape(raw.shape)
+                channels = slice(start, start + raw.variable.channels)
+                self._parts.append((channels, arrange(array, raw.variable, self.shape)))
+                start = channels.stop
+            self._process = os.getpid()
+        return self._parts
+
+    def __getstate__(self) -> dict[str, object]:
+        return {"path": self.path, "arrays": self.arrays, "shape": self.shape}
 
     def __setstate__(self, state: dict[str, object]) -> None:
         self.__init__(**state)  # type: ignore[misc]

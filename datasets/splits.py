@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -135,6 +135,28 @@ class Split:
             self.fields,
             {name: values[index] for name, values in self.parameters.items()},
         )
+
+    def pieces(self, budget: int = 1 << 28) -> Iterator[tuple[int, Trajectory]]:
+        """All samples in order, as few Trajectories as fit: (first sample, samples of one domain and length).
+
+        Args:
+            budget: bytes of states in each; a single sample may be larger.
+        """
+        start, total = 0, len(self)
+        while start < total:
+            block, place = self.locate(start)
+            shape, domain, times = self.blocks[block].shape[1:], self.domain_of(start), self.times_of(start)
+            room = max(1, budget // (4 * math.prod(shape)))
+            stop = start
+            while stop < total and stop - start < room:
+                block, place = self.locate(stop)
+                known = self.times_of(stop)
+                same = known is times or (len(known) == len(times) and bool((known == times).all()))
+                if self.blocks[block].shape[1:] != shape or self.domain_of(stop) is not domain or not same:
+                    break
+                stop += min(self.blocks[block].shape[0] - place, room - (stop - start))
+            yield start, self.trajectories(slice(start, stop))
+            start = stop
 
     def windows(self, history: int = 1, horizon: int = 1, stride: int = 1) -> Windows:
         """Windows of history + horizon frames, `stride` frames apart, never across two trajectories."""
