@@ -8,11 +8,13 @@ per process: an open handle must not cross a fork or be pickled to a worker.
 from __future__ import annotations
 
 import math
+import mmap
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
+from weakref import WeakKeyDictionary
 
 import h5py
 import numpy as np
@@ -81,47 +83,166 @@ class _Filtered:
 class _Opened:
     """One file as this process sees it: a map of its bytes, and an HDF5 handle once something needs it."""
 
-    def __init__(self, path: Path) -> None:
-        self.bytes = np.memmap(path, np.uint8, "r").view(np.ndarray)
+    def __init__(self, path: Path, process: int) -> None:
+        self.process = process
+        with path.open("rb") as file:
+            self.map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        self.bytes = np.frombuffer(self.map, np.uint8)
         self.file: h5py.File | None = None
+        self.parts: WeakKeyDictionary[_Lazy, list[tuple[slice, np.ndarray | _Filtered]]] = (
+            WeakKeyDictionary()
+        )
+        """By the block that asked for them."""
+
+    def close(self) -> None:
+        """Forget the parts, so that the map goes with the last array made of it."""
+        self.parts.clear()
+        self.process = -1
+        if self.file is not None:
+            self.file.close()
 
 
-_opened: dict[tuple[int, Path, int, int], _Opened] = {}
-"""By process, path, inode and time of change, so that neither a fork nor a new file finds an old handle."""
+MAPS, HANDLES = 4096, 128
+"""Files that a process keeps mapped (a system allows some 65,000 maps), and open (often 1,024 descriptors)."""
+
+_opened: dict[tuple[Path, int, int], _Opened] = {}
+"""By path, inode and time of change, so that a new file does not find an old map; the least recently opened first."""
 
 
 def _shared(path: Path) -> _Opened:
     if not path.is_file():
         raise UserError(f"{path} does not exist any more.")
     status = path.stat()
-    key = (os.getpid(), path, status.st_ino, status.st_mtime_ns)
-    if key not in _opened:
-        for old in [k for k in _opened if k[1] == path]:
-            del _opened[old]
-        _opened[key] = _Opened(path)
-    return _opened[key]
+    key, process = (path, status.st_ino, status.st_mtime_ns), os.getpid()
+    found = _opened.pop(key, None)
+    if found is None or found.process != process:
+        if not status.st_size:
+            raise UserError(f"{path} is empty.")
+        found = _Opened(path, process)
+        for old in [k for k in _opened if k[0] == path or _opened[k].process != process]:
+            _forget(old)
+        while len(_opened) >= MAPS:
+            _forget(next(iter(_opened)))
+        handles = [k for k, opened in _opened.items() if opened.file is not None]
+        for old in handles[: max(0, len(handles) - HANDLES + 1)]:
+            _forget(old)
+    _opened[key] = found
+    return found
 
 
-class FileBlock:
+def _forget(key: tuple[Path, int, int]) -> None:
+    """Close a file; what the parent of a fork opened is left to the parent."""
+    opened = _opened.pop(key)
+    if opened.process == os.getpid():
+        opened.close()
+
+
+RESIDENT = 384 << 20
+"""Bytes of mapped files that a process keeps in its own memory; the system's cache keeps them all the same."""
+
+_touched, _floor = 0, -1
+
+
+def _mapped_bytes() -> int:
+    """Bytes of files, libraries among them, that are resident in this process; 0 where the system does not say."""
+    try:
+        with open("/proc/self/statm") as file:
+            return int(file.read().split()[2]) * mmap.PAGESIZE
+    except OSError:
+        return 0
+
+
+def touch(count: int, size: int) -> None:
+    """Account for `count` reads of `size` bytes, and hand mapped pages back once there are too many.
+
+    Without this a process that reads a dataset larger than its memory looks, and may be billed, as if it held it all.
+    """
+    global _touched, _floor
+    _touched += count * max(size, 1 << 16)  # a fault brings in its neighbourhood
+    if _touched < RESIDENT // 4:
+        return
+    _touched = 0
+    resident = _mapped_bytes()
+    if _floor < 0:
+        _floor = resident
+    if resident > _floor + RESIDENT:
+        for opened in _opened.values():
+            if opened.process == os.getpid():
+                opened.map.madvise(mmap.MADV_DONTNEED)
+        _floor = _mapped_bytes()
+
+
+class _Lazy:
+    """What blocks in files have in common: parts that are found once per process and file, and can be dropped."""
+
+    path: Path
+    _opened: _Opened | None = None
+
+    def parts(self) -> Sequence[tuple[slice, np.ndarray | _Filtered]]:
+        opened = self._opened
+        if opened is None or opened.process != os.getpid():
+            opened = self._opened = _shared(self.path)
+        parts = opened.parts.get(self)
+        if parts is None:
+            parts = opened.parts[self] = self._find(opened)
+        return parts
+
+    def _find(self, opened: _Opened) -> list[tuple[slice, np.ndarray | _Filtered]]:
+        raise NotImplementedError
+
+
+def _expected(variable: Variable, shape: tuple[int, ...]) -> dict[str, int]:
+    """Letter -> size of the axes that a block of `shape` fixes."""
+    return dict(zip("nt" + "xyz"[: len(shape) - 3], (*shape[:2], *shape[3:]), strict=True))
+
+
+def stored_array(file: h5py.File, variable: Variable, shape: tuple[int, ...]) -> h5py.Dataset:
+    """The dataset behind a variable, looked at before anything is read or allocated.
+
+    Raises:
+        UserError: it is missing, lies in another file, does not hold numbers, has another shape than the block, or
+            its bytes are not all there.
+    """
+    place, node = f"{file.filename}: {variable.name!r}", file
+    for name in variable.name.strip("/").split("/"):
+        link = node.get(name, getlink=True) if isinstance(node, h5py.Group) else None
+        if not isinstance(link, h5py.HardLink):
+            found = "is missing" if link is None else "is a link to elsewhere, which is not followed"
+            raise UserError(f"{place} {found}.")
+        node = node[name]
+    if not isinstance(node, h5py.Dataset):
+        raise UserError(f"{place} is a group; expected an array.")
+    if node.dtype.kind not in "fiub":
+        raise UserError(f"{place} has values of type {node.dtype}; expected numbers.")
+    if node.is_virtual or node.external:
+        raise UserError(
+            f"{place} keeps its values in other files, which are not read. Copy them into one file."
+        )
+    sizes = _expected(variable, shape)
+    fits = len(node.shape) == len(variable.axes) and all(
+        sizes.get(letter, n) == n for letter, n in zip(variable.axes, node.shape, strict=True)
+    )
+    width = math.prod(n for letter, n in zip(variable.axes, node.shape, strict=False) if letter in "cd")
+    if not fits or width != variable.channels:
+        raise UserError(
+            f"{place} has shape {node.shape}; expected axes {variable.axes!r} of a block {shape} with "
+            f"{variable.channels} of its channels."
+        )
+    return node
+
+
+class FileBlock(_Lazy):
     """Trajectories in one HDF5 file."""
 
     def __init__(self, path: Path, variables: Sequence[Variable], shape: tuple[int, ...]) -> None:
         self.path, self.variables, self.shape = path, tuple(variables), tuple(shape)
-        self._process = -1
-        self._parts: list[tuple[slice, np.ndarray | _Filtered]] = []
 
-    def parts(self) -> Sequence[tuple[slice, np.ndarray | _Filtered]]:
-        if self._process != os.getpid():
-            self._parts = self._open()
-            self._process = os.getpid()
-        return self._parts
-
-    def _open(self) -> list[tuple[slice, np.ndarray | _Filtered]]:
+    def _find(self, opened: _Opened) -> list[tuple[slice, np.ndarray | _Filtered]]:
         found: list[tuple[slice, np.ndarray | _Filtered]] = []
-        opened, start = _shared(self.path), 0
+        start = 0
         file = opened.file or open_hdf5(self.path)
         for variable in self.variables:
-            dataset = file[variable.name]
+            dataset = stored_array(file, variable, self.shape)
             channels = slice(start, start + variable.channels)
             start = channels.stop
             offset = dataset.id.get_offset()
@@ -129,7 +250,13 @@ class FileBlock:
                 opened.file = file
                 found.append((channels, _Filtered(dataset, variable, self.shape)))
             else:
-                flat = opened.bytes[offset : offset + dataset.id.get_storage_size()]
+                size = dataset.dtype.itemsize * math.prod(dataset.shape)
+                flat = opened.bytes[offset : offset + size]
+                if len(flat) != size:
+                    raise UserError(
+                        f"{self.path} is cut off or damaged: {variable.name!r} would end at byte {offset + size} "
+                        f"of {len(opened.bytes)}."
+                    )
                 array = flat.view(dataset.dtype).reshape(dataset.shape)
                 found.append((channels, arrange(array, variable, self.shape)))
         if opened.file is None:  # a map needs no handle, and an open handle keeps others from writing
@@ -160,7 +287,7 @@ class Raw:
     variable: Variable
 
 
-class MappedBlock:
+class MappedBlock(_Lazy):
     """Trajectories that lie as plain bytes in a file of any kind, mapped once per process.
 
     Args:
@@ -186,22 +313,18 @@ class MappedBlock:
                     f"{path} is cut off or damaged: {raw.variable.name!r} of shape {raw.shape} would end at byte {end} "
                     f"of {size}."
                 )
-        self._process = -1
-        self._parts: list[tuple[slice, np.ndarray | _Filtered]] = []
 
-    def parts(self) -> Sequence[tuple[slice, np.ndarray | _Filtered]]:
-        if self._process != os.getpid():
-            self._parts, start = [], 0
-            everything = _shared(self.path).bytes
-            for raw in self.arrays:
-                count = np.dtype(raw.dtype).itemsize * math.prod(raw.shape)
-                flat = everything[raw.offset : raw.offset + count]
-                array = flat.view(np.dtype(raw.dtype)).reshape(raw.shape)
-                channels = slice(start, start + raw.variable.channels)
-                self._parts.append((channels, arrange(array, raw.variable, self.shape)))
-                start = channels.stop
-            self._process = os.getpid()
-        return self._parts
+    def _find(self, opened: _Opened) -> list[tuple[slice, np.ndarray | _Filtered]]:
+        found: list[tuple[slice, np.ndarray | _Filtered]] = []
+        start = 0
+        for raw in self.arrays:
+            count = np.dtype(raw.dtype).itemsize * math.prod(raw.shape)
+            flat = opened.bytes[raw.offset : raw.offset + count]
+            array = flat.view(np.dtype(raw.dtype)).reshape(raw.shape)
+            channels = slice(start, start + raw.variable.channels)
+            found.append((channels, arrange(array, raw.variable, self.shape)))
+            start = channels.stop
+        return found
 
     def __getstate__(self) -> dict[str, object]:
         return {"path": self.path, "arrays": self.arrays, "shape": self.shape}
@@ -224,3 +347,4 @@ def read(block: Block, sample: int, frames: slice, out: np.ndarray) -> None:
     """Copy frames of one trajectory into `out` (T', C, *points), converting to its type."""
     for channels, source in block.parts():
         out[:, channels] = source[sample, frames]
+    touch(1, out.nbytes)
