@@ -6,11 +6,13 @@ from sciml.datasets.dataset import Dataset, Hints
 from sciml.datasets.distributions import Choice, Constant, LogUniform, Uniform
 from sciml.datasets.generate import generate
 from sciml.datasets.inspection import describe, plot
+from sciml.datasets.order import Order
 from sciml.datasets.reader import open
 from sciml.datasets.recipe import Recipe, UsualStates, known_recipes, load_recipe
+from sciml.datasets.scaling import Scaling
 from sciml.datasets.splits import Pairs, Split
 from sciml.datasets.statistics import Statistics
-from sciml.datasets.windows import Windows, batches
+from sciml.datasets.windows import LeadPairs, MeshWindows, Mixture, Windows, batches
 from sciml.datasets.writer import write_shard
 
 __all__ = [
@@ -18,10 +20,15 @@ __all__ = [
     "Constant",
     "Dataset",
     "Hints",
+    "LeadPairs",
     "LogUniform",
+    "MeshWindows",
+    "Mixture",
+    "Order",
     "Pairs",
     "Recipe",
     "Report",
+    "Scaling",
     "Split",
     "Statistics",
     "Uniform",

@@ -13,7 +13,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
 import h5py
@@ -341,6 +341,76 @@ class ArrayBlock:
 
     def parts(self) -> Sequence[tuple[slice, np.ndarray | _Filtered]]:
         return [(slice(0, self.shape[2]), self._data)]
+
+
+class Thinned:
+    """Fewer points and frames of another block.
+
+    Args:
+        block: the whole one.
+        points: axes of the points that are left.
+        every: points per point that is left, along each axis.
+        frames: frames per frame that is left.
+        cells: take the mean over `every` cells instead of one node.
+    """
+
+    def __init__(
+        self, block: Block, points: tuple[int, ...], every: int, frames: int, cells: bool = False
+    ) -> None:
+        n, t, channels = block.shape[:3]
+        self.shape = (n, -(-t // frames), channels, *points)
+        self._block, self._every, self._frames, self._cells = block, every, frames, cells
+
+    def parts(self) -> Sequence[tuple[slice, np.ndarray | _Filtered]]:
+        nodes = (
+            slice(None),
+            slice(None),
+            slice(None),
+            *[slice(None, None, self._every)] * (len(self.shape) - 3),
+        )
+        averaged = self._cells and self._every > 1
+        found: list[tuple[slice, Any]] = []
+        for channels, source in self._block.parts():
+            if isinstance(source, np.ndarray) and not averaged:
+                found.append((channels, source[:, :: self._frames][nodes if self._every > 1 else ()]))
+            else:
+                found.append(
+                    (channels, _ThinnedPart(source, self.shape, self._every, self._frames, averaged))
+                )
+        return found
+
+
+class _ThinnedPart:
+    """What has to be read before it can be thinned out."""
+
+    def __init__(
+        self, source: Any, shape: tuple[int, ...], every: int, frames: int, averaged: bool
+    ) -> None:
+        self._source, self._shape, self._every, self._frames, self._averaged = (
+            source,
+            shape,
+            every,
+            frames,
+            averaged,
+        )
+
+    def __getitem__(self, index: tuple[int, slice]) -> np.ndarray:
+        sample, frames = index
+        chosen = range(self._shape[1])[frames]
+        if not len(chosen):
+            step = slice(0, 0)
+        else:
+            step = slice(
+                chosen[0] * self._frames, chosen[-1] * self._frames + 1, chosen.step * self._frames
+            )
+        values: np.ndarray = self._source[sample, step]
+        if self._every == 1:
+            return values
+        if not self._averaged:
+            return values[(slice(None), slice(None), *[slice(None, None, self._every)] * (values.ndim - 2))]
+        split = [n for size in values.shape[2:] for n in (size // self._every, self._every)]
+        cells: np.ndarray = values.reshape(*values.shape[:2], *split).astype(np.float64)
+        return cells.mean(axis=tuple(range(3, cells.ndim, 2)))
 
 
 def read(block: Block, sample: int, frames: slice, out: np.ndarray) -> None:

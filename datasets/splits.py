@@ -11,15 +11,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sciml.datasets.blocks import Block, read
+from sciml.datasets.blocks import Block, Thinned, read
 from sciml.datasets.schema import require_memory
-from sciml.datasets.windows import Windows
-from sciml.domains import Domain
+from sciml.datasets.windows import LeadPairs, MeshWindows, Windows
+from sciml.domains import Domain, Grid
 from sciml.errors import UserError
 from sciml.trajectory import Field, Trajectory, channel_names
 
 if TYPE_CHECKING:
     import xarray
+
+    from sciml.datasets.scaling import Scaling
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,9 +160,53 @@ class Split:
             yield start, self.trajectories(slice(start, stop))
             start = stop
 
-    def windows(self, history: int = 1, horizon: int = 1, stride: int = 1) -> Windows:
+    def windows(
+        self, history: int = 1, horizon: int = 1, stride: int = 1, scaling: Scaling | None = None
+    ) -> Windows:
         """Windows of history + horizon frames, `stride` frames apart, never across two trajectories."""
-        return Windows(self, history, horizon, stride)
+        return Windows(self, history, horizon, stride, scaling)
+
+    def mesh_windows(
+        self, history: int = 1, horizon: int = 1, stride: int = 1, scaling: Scaling | None = None
+    ) -> MeshWindows:
+        """Windows of trajectories on meshes that may differ, joined to one mesh per batch."""
+        return MeshWindows(self, history, horizon, stride, scaling)
+
+    def lead_pairs(
+        self, most: int | None = None, least: int = 1, scaling: Scaling | None = None
+    ) -> LeadPairs:
+        """Pairs of states `least` to `most` frames apart with the time between them."""
+        return LeadPairs(self, most, least, scaling)
+
+    def thinned(self, points: int = 1, frames: int = 1) -> Split:
+        """The same trajectories at fewer points and times.
+
+        Args:
+            points: every so-manieth node of a grid per axis, or the mean over so many cells.
+            frames: every so-manieth frame, the first one kept.
+
+        Raises:
+            UserError: the numbers of points or cells are not divisible, or the samples do not lie on grids.
+        """
+        if points < 1 or frames < 1:
+            raise UserError(f"thinned got points={points}, frames={frames}; each must be at least 1.")
+        domains = self.domains if points == 1 else tuple(_coarser(d, points) for d in self.domains)
+        few = len(domains) == 1
+        return replace(
+            self,
+            blocks=tuple(
+                Thinned(
+                    block,
+                    domains[0 if few else i].shape if points > 1 else block.shape[3:],
+                    points,
+                    frames,
+                    cells=getattr(self.domains[0 if few else i], "centering", "") == "cell",
+                )
+                for i, block in enumerate(self.blocks)
+            ),
+            domains=domains,
+            block_times=tuple(times[::frames] for times in self.block_times),
+        )
 
     def to_xarray(self, samples: slice | Sequence[int] = slice(None)) -> xarray.Dataset:
         """Samples as labelled arrays; see `Trajectory.to_xarray`."""
@@ -196,6 +242,28 @@ class _First:
     def __init__(self, block: Block, count: int) -> None:
         self._block, self.shape = block, (count, *block.shape[1:])
         self.parts = block.parts
+
+
+def _coarser(domain: Domain, factor: int) -> Grid:
+    """A grid of every `factor`-th node, or of cells `factor` times as wide.
+
+    Raises:
+        UserError: it is no grid, or its points cannot be taken so.
+    """
+    if not isinstance(domain, Grid):
+        raise UserError(
+            f"Only points of a grid can be thinned out; these samples lie on a {type(domain).__name__}."
+        )
+    shape = []
+    for n, periodic in zip(domain.shape, domain.periodic, strict=True):
+        gaps = n if periodic or domain.centering == "cell" else n - 1
+        if gaps % factor:
+            what = "cells" if domain.centering == "cell" else "steps between nodes"
+            raise UserError(
+                f"A grid of {domain.shape} cannot be thinned {factor} times: {gaps} {what} are not a multiple of it."
+            )
+        shape.append(gaps // factor + n - gaps)
+    return domain.resized(tuple(shape))
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,26 +1,32 @@
 """Short pieces of trajectories for training, a whole batch at a time.
 
 The way through Python per sample is what costs, so a batch is gathered into one buffer:
-`DataLoader(windows, batch_size=64, shuffle=True, collate_fn=Windows.collate)` calls `__getitems__`, and
+`DataLoader(windows, batch_sampler=Order(len(windows), 64), collate_fn=Windows.collate)` calls `__getitems__`, and
 `batches` does the same without a loader.
 """
 
 from __future__ import annotations
 
+import math
 import os
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset as TorchDataset
 
-from sciml.datasets.blocks import read
+from sciml.datasets.blocks import read, touch
+from sciml.datasets.scaling import Scaling
 from sciml.errors import UserError
 
 if TYPE_CHECKING:
     from sciml.datasets.splits import Split
+
+VIEWS = 4096
+"""Blocks of which a process keeps the view of all windows."""
 
 
 class Windows(TorchDataset[Tensor]):
@@ -30,12 +36,30 @@ class Windows(TorchDataset[Tensor]):
     never cross from one trajectory into the next. A trajectory of T frames gives
     T - stride * (history + horizon - 1) windows, and none if it is too short.
 
+    Batches have the axes (B, history + horizon, C, *points). Where the file keeps the components of a vector side by
+    side, so does the batch (torch's channels-last order of memory), since turning them would cost as much as reading;
+    `.contiguous()` turns them.
+
+    Args:
+        split: where the trajectories lie.
+        history: frames that are given.
+        horizon: frames that follow.
+        stride: stored frames from one to the next.
+        scaling: applied to what is read; physical units without.
+
     Raises:
         UserError: an argument is below 1, no trajectory is long enough, or the samples lie on meshes of
-            different sizes, which do not stack.
+            different sizes, which do not stack: see `MeshWindows`.
     """
 
-    def __init__(self, split: Split, history: int = 1, horizon: int = 1, stride: int = 1) -> None:
+    def __init__(
+        self,
+        split: Split,
+        history: int = 1,
+        horizon: int = 1,
+        stride: int = 1,
+        scaling: Scaling | None = None,
+    ) -> None:
         if min(history, horizon, stride) < 1:
             raise UserError(
                 f"windows got history={history}, horizon={horizon}, stride={stride}; each must be at least 1."
@@ -44,28 +68,18 @@ class Windows(TorchDataset[Tensor]):
         if len(shapes) != 1:
             raise UserError(
                 f"The samples of split {split.name!r} have different points {sorted(s[1:] for s in shapes)}; "
-                "windows of different meshes do not stack. Read trajectories one at a time."
+                "windows of different meshes do not stack. Take split.mesh_windows(), which joins them to one mesh."
             )
         self.split, self.history, self.horizon, self.stride = split, history, horizon, stride
+        self.scaling = scaling
         self.length = history + horizon
         self.shape = (self.length, *shapes.pop())
-        span = stride * (self.length - 1)
-        per_block = [max(0, block.shape[1] - span) for block in split.blocks]
-        counts = [block.shape[0] * n for block, n in zip(split.blocks, per_block, strict=True)]
-        if not sum(counts):
-            longest = max(block.shape[1] for block in split.blocks)
-            raise UserError(
-                f"Split {split.name!r} has at most {longest} frames per trajectory; windows of {self.length} "
-                f"frames {stride} apart need {span + 1}. Shorten history, horizon or stride."
-            )
-        self._span = span + 1
-        self._mapped: tuple[int, list[np.ndarray] | None] = (-1, None)
-        self._per_block = np.array(per_block)
-        self._ends = np.cumsum(counts)
-        self._starts = self._ends - np.array(counts)
+        self._index = _Index(split, self.length, stride)
+        self._views: tuple[int, dict[int, Any]] = (-1, {})
+        self._last: bool | None = None
 
     def __len__(self) -> int:
-        return int(self._ends[-1])
+        return self._index.total
 
     def locate(self, index: int) -> tuple[int, int, int]:
         """(block, sample in the block, first frame) of a window.
@@ -73,60 +87,123 @@ class Windows(TorchDataset[Tensor]):
         Raises:
             IndexError: there is no such window.
         """
-        if not -len(self) <= index < len(self):
-            raise IndexError(f"There are {len(self)} windows; got index {index}.")
-        index %= len(self)
-        block = int(np.searchsorted(self._ends, index, side="right"))
-        sample, frame = divmod(index - int(self._starts[block]), int(self._per_block[block]))
-        return block, sample, frame
+        return self._index.locate(index)
 
     def __getitem__(self, index: int) -> Tensor:
-        block, sample, frame = self.locate(index)
-        out = np.empty(self.shape, dtype=np.float32)
-        read(self.split.blocks[block], sample, slice(frame, frame + self._span, self.stride), out)
-        return torch.from_numpy(out)
+        self.locate(index)  # a message about this index, not about a batch
+        return self.__getitems__([index])[0]
 
     def __getitems__(self, indices: Sequence[int]) -> Tensor:
         """A batch (B, history + horizon, C, *points) of windows, filled in one buffer."""
-        index = np.asarray(indices, dtype=np.int64)
-        if index.size and not (-len(self) <= int(index.min()) and int(index.max()) < len(self)):
-            raise IndexError(f"There are {len(self)} windows; got indices up to {int(index.max())}.")
-        index = index % len(self)
-        out = np.empty((len(index), *self.shape), dtype=np.float32)
-        blocks = np.searchsorted(self._ends, index, side="right")
-        within = index - self._starts[blocks]
-        samples, frames = np.divmod(within, self._per_block[blocks])
-        rows = zip(out, blocks.tolist(), samples.tolist(), frames.tolist(), strict=True)
-        views = self._views()
-        if views is not None:
-            for row, b, i, t in rows:
-                row[...] = views[b][i, t]
-        else:
-            parts = {b: self.split.blocks[b].parts() for b in set(blocks.tolist())}
-            for row, b, i, t in rows:
-                for channels, source in parts[b]:
-                    row[:, channels] = source[i, t : t + self._span : self.stride]
-        return torch.from_numpy(out)
+        places = self._index.places(indices)
+        out, turned = self._buffer(len(indices))
+        # `turned` shows the buffer with the axes of a batch, whatever its order in memory.
+        for row, (block, sample, frame) in zip(turned, places, strict=True):
+            for channels, source in self._sources(block):
+                row[:, channels] = source[sample, frame]
+        touch(len(out), 4 * math.prod(self.shape))
+        batch = torch.from_numpy(turned)
+        return batch if self.scaling is None else self.scaling(batch, axis=2)
 
-    def _views(self) -> list[np.ndarray] | None:
-        """Of each block all its windows at once, [sample, first frame], where each is one plain array.
+    def _buffer(self, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """Memory for a batch, and the view of it with the axes (B, T, C, *points)."""
+        if self._last is None:
+            sources = self._sources(0)
+            array = sources[0][1]
+            # A block's components lie side by side if the step along their axis is one number.
+            self._last = (
+                len(sources) == 1
+                and isinstance(array, np.ndarray)
+                and self.shape[1] > 1
+                and array.strides[3] == array.itemsize
+            )
+        length, channels, *points = self.shape
+        if self._last:
+            out = np.empty((count, length, *points, channels), dtype=np.float32)
+            return out, np.moveaxis(out, -1, 2)
+        out = np.empty((count, *self.shape), dtype=np.float32)
+        return out, out
 
-        Making such a view costs as much as copying a short window, so it is made once per process.
+    def _sources(self, block: int) -> Sequence[tuple[slice, Any]]:
+        """Channels of a block and where their windows come from, indexed [sample, first frame].
+
+        Of a plain array this is a view of all its windows. Making it costs as much as copying a short window, so it
+        is made once per process.
         """
-        if self._mapped[0] != os.getpid():
-            parts = [block.parts() for block in self.split.blocks]
-            plain = [p[0][1] for p in parts if len(p) == 1 and isinstance(p[0][1], np.ndarray)]
-            views = [_windows(array, self.length, self.stride) for array in plain]
-            self._mapped = (os.getpid(), views if len(plain) == len(parts) else None)
-        return self._mapped[1]
+        process, views = self._views
+        if process != os.getpid():
+            views = {}
+            self._views = (os.getpid(), views)
+        found = views.get(block)
+        if found is None:
+            found = [
+                (channels, _windows(source, self.length, self.stride))
+                if isinstance(source, np.ndarray)
+                else (channels, _Reader(source, self.length, self.stride))
+                for channels, source in self.split.blocks[block].parts()
+            ]
+            if len(views) >= VIEWS:
+                views.clear()
+            views[block] = found
+        return found
 
     def __getstate__(self) -> dict[str, object]:
-        return self.__dict__ | {"_mapped": (-1, None)}
+        return self.__dict__ | {"_views": (-1, {})}
 
     @staticmethod
-    def collate(batch: Tensor) -> Tensor:
+    def collate(batch: Any) -> Any:
         """For a DataLoader: `__getitems__` already gives the batch."""
         return batch
+
+
+class _Index:
+    """Which window is where: `length` frames `stride` apart, block by block, sample by sample, frame by frame."""
+
+    def __init__(self, split: Split, length: int, stride: int) -> None:
+        span = stride * (length - 1)
+        per_block = [max(0, block.shape[1] - span) for block in split.blocks]
+        counts = np.array([block.shape[0] for block in split.blocks], dtype=np.int64) * per_block
+        if not counts.sum():
+            longest = max(block.shape[1] for block in split.blocks)
+            raise UserError(
+                f"Split {split.name!r} has at most {longest} frames per trajectory; windows of {length} frames "
+                f"{stride} apart need {span + 1}. Shorten history, horizon or stride."
+            )
+        self.per_block = np.array(per_block)
+        self.ends = np.cumsum(counts)
+        self.starts = self.ends - counts
+        self.total = int(self.ends[-1])
+
+    def locate(self, index: int) -> tuple[int, int, int]:
+        if not -self.total <= index < self.total:
+            raise IndexError(f"There are {self.total} windows; got index {index}.")
+        return self.places([index])[0]
+
+    def places(self, indices: Sequence[int]) -> list[tuple[int, int, int]]:
+        """(block, sample, first frame) of each window.
+
+        Raises:
+            IndexError: there is no such window.
+        """
+        index = np.asarray(indices, dtype=np.int64)
+        if index.size and not (-self.total <= int(index.min()) and int(index.max()) < self.total):
+            raise IndexError(f"There are {self.total} windows; got indices up to {int(index.max())}.")
+        index = index % self.total
+        blocks = np.searchsorted(self.ends, index, side="right")
+        samples, frames = np.divmod(index - self.starts[blocks], self.per_block[blocks])
+        return list(zip(blocks.tolist(), samples.tolist(), frames.tolist(), strict=True))
+
+
+class _Reader:
+    """Windows of what cannot be mapped."""
+
+    def __init__(self, source: Any, length: int, stride: int) -> None:
+        self._source, self._span, self._stride = source, stride * (length - 1) + 1, stride
+
+    def __getitem__(self, place: tuple[int, int]) -> np.ndarray:
+        sample, frame = place
+        found: np.ndarray = self._source[sample, slice(frame, frame + self._span, self._stride)]
+        return found
 
 
 def _windows(array: np.ndarray, length: int, stride: int) -> np.ndarray:
@@ -139,6 +216,186 @@ def _windows(array: np.ndarray, length: int, stride: int) -> np.ndarray:
         (n, t, stride * t, *rest),
         writeable=False,
     )
+
+
+class LeadPairs(TorchDataset[Any]):
+    """Pairs of states any number of frames apart, with the time between them: (u_i, u_j, t_j - t_i).
+
+    What models conditioned on a lead time learn from (Herde et al., Poseidon, 2024, take all pairs). Every pair with
+    `least` <= j - i <= `most` counts once. A batch is (B, C, *points), (B, C, *points), (B,) [time].
+
+    Args:
+        split: where the trajectories lie; evenly spaced in time.
+        most: frames between the two, at most; the longest trajectories' length without.
+        least: frames between the two, at least; 0 includes the identity.
+        scaling: applied to both states.
+
+    Raises:
+        UserError: there is no such pair, or the samples do not stack.
+    """
+
+    def __init__(
+        self, split: Split, most: int | None = None, least: int = 1, scaling: Scaling | None = None
+    ) -> None:
+        most = split.frames - 1 if most is None else most
+        if not 0 <= least <= most or most >= split.frames:
+            raise UserError(
+                f"lead times from {least} to {most} frames do not fit into trajectories of {split.frames} frames."
+            )
+        self.split, self.scaling = split, scaling
+        self.windows = Windows(split, 1, 1)
+        self.leads = range(least, most + 1)
+        self._indices = [_Index(split, 2, lead) for lead in self.leads]
+        self._ends = np.cumsum([index.total for index in self._indices])
+
+    def __len__(self) -> int:
+        return int(self._ends[-1])
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
+        given, wanted, lead = self.__getitems__([index])
+        return given[0], wanted[0], lead[0]
+
+    def __getitems__(self, indices: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
+        """Given and wanted states (B, C, *points) and the times between them (B,), float32."""
+        if any(not -len(self) <= i < len(self) for i in indices):
+            raise IndexError(f"There are {len(self)} pairs; got indices up to {max(indices)}.")
+        count, leads = len(indices), []
+        out = np.empty((2, count, *self.windows.shape[1:]), dtype=np.float32)
+        for row, wanted in enumerate(indices):
+            wanted %= len(self)
+            which = int(np.searchsorted(self._ends, wanted, side="right"))
+            before = int(self._ends[which - 1]) if which else 0
+            block, sample, frame = self._indices[which].locate(wanted - before)
+            lead = self.leads[which]
+            for end, at in enumerate((frame, frame + lead)):
+                for channels, source in self.split.blocks[block].parts():
+                    out[end, row, channels] = source[sample, slice(at, at + 1)][0]
+            few = len(self.split.block_times) == 1
+            times = self.split.block_times[0 if few else block]
+            leads.append(float(times[frame + lead] - times[frame]))
+        touch(2 * count, out[0, 0].nbytes)
+        both = torch.from_numpy(out)
+        if self.scaling is not None:
+            both = self.scaling(both, axis=2)
+        return both[0], both[1], torch.tensor(leads, dtype=torch.float32)
+
+    collate = staticmethod(Windows.collate)
+
+
+class Mixture(TorchDataset[Any]):
+    """Several sets of windows one after the other: datasets, splits, or resolutions of one problem.
+
+    A batch comes from one of them, since states of different shapes do not stack; `Order(mixture.counts, weights=...)`
+    draws such batches, each set as often as its weight says.
+
+    Args:
+        members: windows or pairs, each with `__getitems__`.
+
+    Raises:
+        UserError: there are none.
+    """
+
+    def __init__(self, members: Sequence[Windows | LeadPairs | MeshWindows]) -> None:
+        if not members:
+            raise UserError("A mixture needs at least one set of windows.")
+        self.members = tuple(members)
+        self._ends = np.cumsum([len(member) for member in self.members]).tolist()
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """Windows of each member."""
+        return tuple(len(member) for member in self.members)
+
+    def __len__(self) -> int:
+        return int(self._ends[-1])
+
+    def member_of(self, index: int) -> int:
+        """Which member an index belongs to."""
+        return bisect_right(self._ends, index)
+
+    def __getitem__(self, index: int) -> Any:
+        member = self.member_of(index)
+        return self.members[member][index - (self._ends[member - 1] if member else 0)]
+
+    def __getitems__(self, indices: Sequence[int]) -> Any:
+        """One batch of one member.
+
+        Raises:
+            UserError: the indices belong to several.
+        """
+        chosen = {self.member_of(i) for i in indices}
+        if len(chosen) != 1:
+            raise UserError(
+                f"A batch of a mixture got windows of members {sorted(chosen)}; each batch comes from one of them, as "
+                "Order(mixture.counts, ...) draws them."
+            )
+        member = chosen.pop()
+        before = self._ends[member - 1] if member else 0
+        return self.members[member].__getitems__([i - before for i in indices])
+
+    collate = staticmethod(Windows.collate)
+
+
+class MeshWindows(TorchDataset[Any]):
+    """Windows of trajectories on meshes of different sizes, joined to one mesh of separate parts.
+
+    A batch is (1, history + horizon, C, N) with N nodes in all, the mesh of the parts side by side, and the number of
+    nodes (B,) of each: message passing on the joined mesh is message passing on each part. The arguments are those of
+    `Windows`.
+
+    Raises:
+        UserError: the samples lie on something else than meshes, or no trajectory is long enough.
+    """
+
+    def __init__(
+        self,
+        split: Split,
+        history: int = 1,
+        horizon: int = 1,
+        stride: int = 1,
+        scaling: Scaling | None = None,
+    ) -> None:
+        from sciml.domains import Mesh
+
+        if not all(isinstance(domain, Mesh) for domain in split.domains):
+            kind = type(split.domains[0]).__name__
+            raise UserError(
+                f"The samples of split {split.name!r} lie on a {kind}; mesh windows need meshes."
+            )
+        if min(history, horizon, stride) < 1:
+            raise UserError(
+                f"windows got history={history}, horizon={horizon}, stride={stride}; each must be at least 1."
+            )
+        self.split, self.length, self.stride, self.scaling = split, history + horizon, stride, scaling
+        self._index = _Index(split, self.length, stride)
+
+    def __len__(self) -> int:
+        return self._index.total
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Any, Tensor]:
+        return self.__getitems__([index])
+
+    def __getitems__(self, indices: Sequence[int]) -> tuple[Tensor, Any, Tensor]:
+        """States (1, history + horizon, C, N), the joined mesh, and the nodes (B,) of each part."""
+        from sciml.domains import join
+
+        places = self._index.places(indices)
+        domains: list[Any] = [
+            self.split.domains[0 if len(self.split.domains) == 1 else block] for block, _, _ in places
+        ]
+        nodes = [domain.shape[0] for domain in domains]
+        out = np.empty((1, self.length, self.split.blocks[0].shape[2], sum(nodes)), dtype=np.float32)
+        span, start = self.stride * (self.length - 1) + 1, 0
+        for (block, sample, frame), count in zip(places, nodes, strict=True):
+            frames = slice(frame, frame + span, self.stride)
+            read(self.split.blocks[block], sample, frames, out[0, :, :, start : start + count])
+            start += count
+        states = torch.from_numpy(out)
+        if self.scaling is not None:
+            states = self.scaling(states, axis=2)
+        return states, join(domains), torch.tensor(nodes)
+
+    collate = staticmethod(Windows.collate)
 
 
 def batches(

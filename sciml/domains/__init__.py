@@ -3,7 +3,7 @@
 from sciml.domains.cloud import Cloud
 from sciml.domains.conditions import Condition, Conditions, Inflow, MovingWall, side_conditions, side_name
 from sciml.domains.grid import AXIS_NAMES, Centering, Grid, Side, Sides
-from sciml.domains.mesh import Mesh, NodeType
+from sciml.domains.mesh import Mesh, NodeType, join
 from sciml.domains.point import Point
 
 Domain = Grid | Mesh | Cloud | Point
@@ -25,4 +25,5 @@ __all__ = [
     "Sides",
     "side_conditions",
     "side_name",
+    "join",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from functools import cached_property
@@ -136,3 +137,24 @@ class Mesh:
         total = torch.zeros(self.shape[0], dtype=torch.float64)
         total.index_add_(0, self.cells.reshape(-1), share.reshape(-1))
         return total.to(device=device, dtype=dtype)
+
+
+def join(meshes: Sequence[Mesh]) -> Mesh:
+    """Several meshes side by side as one of separate parts, nodes and cells in order.
+
+    Raises:
+        ValueError: there are none, or they differ in dimension.
+    """
+    if len({mesh.dimension for mesh in meshes}) != 1:
+        raise ValueError(
+            f"join got meshes of dimensions {[m.dimension for m in meshes]}; expected one for all."
+        )
+    cells, start = [], 0
+    for mesh in meshes:
+        cells.append(mesh.cells + start)
+        start += mesh.shape[0]
+    return Mesh(
+        torch.cat([mesh.points for mesh in meshes]),
+        torch.cat(cells),
+        torch.cat([mesh.types for mesh in meshes]),
+    )
