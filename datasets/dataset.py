@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -31,6 +32,14 @@ class Hints:
         dt: time between stored frames [time].
         centering: "node" or "cell".
         fields: names, units and ranks of the channels, in order.
+        inputs: the same of what static pairs are given; `fields` are then what is sought.
+        axes: a letter per axis of the arrays, in the order in which they are stored: "n" sample, "t" time,
+            "c" channel, "x", "y", "z" space.
+        split: how a source without splits is divided into train, valid and test: three fractions that sum
+            to one, or three numbers of samples.
+
+    Raises:
+        UserError: a value is not of that kind.
     """
 
     lengths: tuple[float, ...] | None = None
@@ -38,6 +47,30 @@ class Hints:
     dt: float | None = None
     centering: Literal["node", "cell"] | None = None
     fields: tuple[Field, ...] | None = None
+    inputs: tuple[Field, ...] | None = None
+    axes: str | None = None
+    split: tuple[float, float, float] | None = None
+
+    def __post_init__(self) -> None:
+        if self.lengths is not None and not all(math.isfinite(x) and x > 0 for x in self.lengths):
+            raise UserError(f"Hints got lengths={self.lengths}; they must be positive and finite.")
+        if self.dt is not None and not (math.isfinite(self.dt) and self.dt > 0):
+            raise UserError(f"Hints got dt={self.dt}; it must be positive and finite.")
+        axes = self.axes or ""
+        if set(axes) - set("ntcxyz") or len(set(axes)) != len(axes) or self.axes == "":
+            raise UserError(
+                f"Hints got axes={self.axes!r}; expected a letter per axis, each once: n sample, t time, c channel, "
+                "x, y, z space, such as 'ntcxy'."
+            )
+        split = self.split
+        if split is not None:
+            whole = all(x == int(x) for x in split) if all(map(math.isfinite, split)) else False
+            fractions = abs(sum(split) - 1) < 1e-6
+            if len(split) != 3 or min(split) < 0 or not (whole or fractions):
+                raise UserError(
+                    f"Hints got split={split}; expected three fractions of train, valid and test that sum to one, such "
+                    "as (0.8, 0.1, 0.1), or three numbers of samples."
+                )
 
 
 @dataclass(frozen=True, eq=False)

@@ -458,8 +458,8 @@ def test_conserved_variables_become_primitive_ones(tmp_path: Path) -> None:
 
 
 def test_what_a_layout_cannot_hold_is_refused(tmp_path: Path) -> None:
-    grid = Grid((4, 4), (1.0, 1.0))
-    data = torch.zeros(1, 2, 1, 4, 4)
+    grid = Grid((4, 4, 4), (1.0, 1.0, 1.0))
+    data = torch.zeros(1, 2, 1, 4, 4, 4)
     trajectory = Trajectory(data, grid, torch.arange(2, dtype=torch.float64), (Field("vorticity"),))
     datasets.write_shard(tmp_path / "a/data/train/0.hdf5", trajectory, name="flow")
     with pytest.raises(UserError, match="this dataset has vorticity. Convert to 'the_well' instead"):
