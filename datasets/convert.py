@@ -16,7 +16,7 @@ from sciml.datasets.statistics import make_statistics
 from sciml.datasets.writer import require_space, shard_bytes, write_json, write_shard
 from sciml.domains import Grid, Point
 from sciml.errors import UserError
-from sciml.trajectory import Field, Trajectory
+from sciml.trajectory import Trajectory
 
 Format = Literal["native", "the_well", "pdebench"]
 
@@ -55,7 +55,7 @@ def convert(src: str | Path, dst: str | Path, to: Format, hints: Hints | None = 
     )
     require_space(dst, shard_bytes(1, 1, 1, points))
     if to == "pdebench":
-        _to_pdebench(dataset, dst)
+        write_pdebench(dataset, dst, lambda done: None)
     else:
         _to_native(dataset, dst)
     return dst
@@ -113,33 +113,4 @@ def _to_native(dataset: Dataset, dst: Path) -> None:
             "layout": dataset.kind,
             "notes": list(dataset.notes),
         },
-    )
-
-
-def _to_pdebench(dataset: Dataset, dst: Path) -> None:
-    for name, split in dataset.splits.items():
-        if isinstance(split, Pairs):
-            raise UserError("Static pairs are converted to 'native' or 'the_well' only.")
-        trajectory = _primitive(split.trajectories(), dataset)
-        write_pdebench(dst / f"{dataset.name}_{name}.hdf5", trajectory, dataset.constants)
-
-
-def _primitive(trajectory: Trajectory, dataset: Dataset) -> Trajectory:
-    """Density, momentum, energy -> density, pressure, velocity; other fields unchanged."""
-    if [f.name for f in trajectory.fields] != ["density", "momentum", "energy"]:
-        return trajectory
-    gamma = dataset.constants.get("gamma")
-    if gamma is None:
-        raise UserError(
-            f"{dataset.path} holds conserved variables and no parameter 'gamma', without which there is no pressure."
-        )
-    from sciml.pdes import CompressibleEuler
-
-    data = trajectory.data
-    flat = CompressibleEuler(gamma).primitive(data.double().flatten(0, 1)).unflatten(0, data.shape[:2])
-    last = flat.shape[2] - 1
-    order = [0, last, *range(1, last)]
-    fields = (Field("density", "kg/m^3"), Field("pressure", "Pa"), Field("velocity", "m/s", rank=1))
-    return Trajectory(
-        flat[:, :, order].float(), trajectory.domain, trajectory.times, fields, trajectory.parameters
     )
