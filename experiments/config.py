@@ -92,6 +92,8 @@ class Data:
         train, test: names of the splits used.
         tests: further datasets to test on, label -> path (for maps at other resolutions).
         stride: stored frames per step of the surrogate.
+        normalisation: what a channel is measured by where a variant is normalised: "z_score" takes its mean off and
+            divides by its standard deviation, "rms" divides by its root mean square and leaves zero where it is.
         hint: what to tell the user when `path` is not there.
     """
 
@@ -102,6 +104,7 @@ class Data:
     test: str = "test"
     tests: dict[str, str] = field(default_factory=dict)
     stride: int = 1
+    normalisation: Literal["z_score", "rms"] = "z_score"
     hint: str = ""
 
     def __post_init__(self) -> None:
@@ -125,6 +128,8 @@ class Variant:
         residual: the network predicts the change of the state (in normalised units).
         normalized: network and loss see each channel with its mean taken off and divided by its standard
             deviation, both of the training split.
+        delta: the network's output is the change in units of the mean and spread (or root mean square) of the changes
+            between stored frames of the training split; only where `residual` is.
         hold: nodes of a mesh that keep their value: node types by name, such as [WALL_BOUNDARY].
         training: settings that differ from the study's.
     """
@@ -134,6 +139,7 @@ class Variant:
     constraint: str | dict[str, Any] | None = None
     residual: bool = True
     normalized: bool = True
+    delta: bool = False
     hold: list[str] = field(default_factory=list)
     training: dict[str, Any] = field(default_factory=dict)
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 from torch.utils.data import Dataset as TorchDataset
 
@@ -124,27 +123,40 @@ def facts(study: Study, dataset: datasets.Dataset) -> Facts:
             "with sciml.datasets.open and train on their windows."
         )
     stats = dataset.stats
-    std = _scale(stats.std)
+    how = study.data.normalisation
+    scaling = datasets.Scaling.rms(stats) if how == "rms" else datasets.Scaling.z_score(stats)
+    delta = datasets.Scaling.delta(stats, how)
     if study.kind == "map":
         first = dataset.first
         if not isinstance(first, datasets.Pairs) or stats.inputs is None:
             raise UserError(
                 f"{dataset.path} holds trajectories; a study of kind map needs pairs of input and target fields."
             )
+        inputs = (
+            datasets.Scaling.rms(stats.inputs) if how == "rms" else datasets.Scaling.z_score(stats.inputs)
+        )
         return Facts(
             dataset.domain,
             dataset.fields,
             0.0,
-            stats.mean,
-            std,
+            scaling.shift,
+            scaling.scale,
             first.input_fields,
-            stats.inputs.mean,
-            _scale(stats.inputs.std),
+            inputs.shift,
+            inputs.scale,
         )
     if dataset.static:
         raise UserError(f"{dataset.path} holds pairs of static fields; give the study kind: map.")
     dt = dataset.dt * study.data.stride
-    found = Facts(dataset.domain, dataset.fields, dt, stats.mean, std)
+    found = Facts(
+        dataset.domain,
+        dataset.fields,
+        dt,
+        scaling.shift,
+        scaling.scale,
+        delta_mean=delta.shift,
+        delta_std=delta.scale,
+    )
     if study.kind == "pinn":
         if isinstance(domain, Grid) and domain.centering == "cell":
             raise UserError(
@@ -156,11 +168,6 @@ def facts(study: Study, dataset: datasets.Dataset) -> Facts:
             found, initial=true.data[0, 0].double(), horizon=float(true.times[-1] - true.times[0])
         )
     return found
-
-
-def _scale(std: Tensor) -> Tensor:
-    """Standard deviations to divide by; a channel that never varies is left as it is."""
-    return torch.where(std > 0, std, torch.ones_like(std))
 
 
 class OneState(TorchDataset[Tensor]):

@@ -31,6 +31,8 @@ class Facts:
         mean, std: per output channel (C,), of the training split.
         inputs: quantities of the input of a map; none where the state itself goes in.
         input_mean, input_std: per input channel, for maps.
+        delta_mean, delta_std: per channel (C,), of the change from one stored frame to the next; those of a checkpoint
+            that does not know them are none.
         initial: the state (C, *points) at time 0 that a function of place and time starts from.
         horizon: last time that such a function covers.
     """
@@ -45,6 +47,8 @@ class Facts:
     input_std: Tensor | None = None
     initial: Tensor | None = None
     horizon: float = 0.0
+    delta_mean: Tensor | None = None
+    delta_std: Tensor | None = None
 
     @property
     def channels(self) -> tuple[str, ...]:
@@ -84,6 +88,8 @@ class Facts:
             "input_std": self.input_std,
             "initial": self.initial,
             "horizon": self.horizon,
+            "delta_mean": self.delta_mean,
+            "delta_std": self.delta_std,
         }
 
     @classmethod
@@ -100,7 +106,19 @@ class Facts:
             plain["input_std"],
             plain["initial"],
             plain["horizon"],
+            plain.get("delta_mean"),
+            plain.get("delta_std"),
         )
+
+
+def _increment(variant: Variant, facts: Facts, name: str) -> tuple[Tensor | None, Tensor | None]:
+    """Mean and scale of the increments that a network gives, in units of the state that it sees."""
+    if not variant.delta:
+        return None, None
+    if facts.delta_mean is None or facts.delta_std is None:
+        raise UserError(f"variants.{name}.delta needs the statistics of increments; make stats.yaml again.")
+    unit = facts.std if variant.normalized else torch.ones_like(facts.std)
+    return facts.delta_mean / unit, facts.delta_std / unit
 
 
 def domain_to_plain(domain: Domain) -> dict[str, Any]:
@@ -182,7 +200,7 @@ def build(variant: Variant, facts: Facts, *, seed: int, name: str = "variant") -
             f = wrappers.NormalizedMap(f, facts.input_mean, facts.input_std, facts.mean, facts.std)
         return f
     if variant.residual:
-        f = wrappers.Residual(f)
+        f = wrappers.Residual(f, *_increment(variant, facts, name))
     if variant.normalized:
         f = wrappers.Normalized(f, facts.mean, facts.std)
     if variant.constraint is not None:

@@ -20,8 +20,9 @@ from typing import Any
 import lightning
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
 
+from sciml.datasets.order import Order
 from sciml.errors import UserError
 from sciml.experiments.config import TrainingSettings
 from sciml.experiments.files import save_tensors, write_text
@@ -33,35 +34,6 @@ POLISH_ITERATIONS = 20
 
 class Interrupted(Exception):
     """The user stopped the training; a checkpoint was written."""
-
-
-class Batches(Sampler[list[int]]):
-    """Batches number `first` to `last` of an endless, reproducible stream over `count` windows.
-
-    Pass p over the windows is a permutation drawn from (seed, p), cut into whole batches; what is left
-    over is dropped. Batch k therefore depends on (seed, k) alone, and a stream can go on anywhere.
-    """
-
-    def __init__(self, count: int, batch_size: int, seed: int, first: int, last: int) -> None:
-        if count < 1:
-            raise UserError(
-                "training got no windows; the training split is empty or shorter than the objective's horizon."
-            )
-        self.count, self.seed, self.first, self.last = count, seed, first, last
-        self.batch_size = min(batch_size, count)
-        self.per_pass = count // self.batch_size
-
-    def __len__(self) -> int:
-        return self.last - self.first
-
-    def __iter__(self) -> Iterator[list[int]]:
-        current, order = -1, torch.empty(0, dtype=torch.int64)
-        for number in range(self.first, self.last):
-            index, position = divmod(number, self.per_pass)
-            if index != current:
-                generator = torch.Generator().manual_seed((self.seed + 1) * 1_000_003 + index)
-                order, current = torch.randperm(self.count, generator=generator), index
-            yield order[position * self.batch_size : (position + 1) * self.batch_size].tolist()
 
 
 class NormalisedView(nn.Module):
@@ -460,7 +432,7 @@ def fit(
             # A state of the finished phase before says nothing to this phase's optimiser.
             module.resumed = resumed if resumed is not None and resumed["phase"] == phase else None
             session.phase = phase
-            batches = Batches(count, settings.batch_size, seed, session.done - first, last - first)
+            batches = Order(count, settings.batch_size, seed, first=session.done - first, last=last - first)
             trainer = lightning.Trainer(
                 accelerator=settings.accelerator,
                 devices=1,

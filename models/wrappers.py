@@ -64,14 +64,28 @@ class _Statistics(nn.Module):
 
 
 class Residual(nn.Module):
-    """u + f(u): the network gives the increment, so that a small output is a small change."""
+    """u + f(u): the network gives the increment, so that a small output is a small change.
 
-    def __init__(self, f: Map) -> None:
+    Args:
+        f: map (B, C, *points) -> (B, C, *points).
+        mean, scale: per channel (C,), which make it u + mean + scale * f(u); none or both.
+
+    Raises:
+        ValueError: a number is not finite, or a scale is not positive.
+    """
+
+    def __init__(self, f: Map, mean: Tensor | None = None, scale: Tensor | None = None) -> None:
         super().__init__()
         self.f = f
+        self.increment: _Statistics | None = None
+        if mean is not None and scale is not None:
+            self.increment = _Statistics(
+                _per_channel("mean", mean), _positive("scale", _per_channel("scale", scale))
+            )
 
     def forward(self, u: Tensor) -> Tensor:
-        return u + self.f(u)
+        change = self.f(u)
+        return u + (change if self.increment is None else self.increment.restore(change))
 
 
 class WithCoordinates(nn.Module):

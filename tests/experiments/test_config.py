@@ -10,6 +10,7 @@ from sciml.errors import UserError
 from sciml.experiments import components, surrogates
 from sciml.experiments.config import (
     TrainingSettings,
+    Variant,
     as_tree,
     load_study,
     override,
@@ -17,6 +18,7 @@ from sciml.experiments.config import (
     study_names,
 )
 from sciml.experiments.matrix import expand
+from sciml.models import wrappers
 from sciml.trajectory import Field
 
 TREE = {
@@ -225,3 +227,21 @@ def test_a_matrix_makes_a_study_of_each_combination(tmp_path):
     file.write_text(yaml.safe_dump({"base": "smoke", "name": "x", "matrix": {"training.updats": [1]}}))
     with pytest.raises(UserError, match="updats"):
         expand(str(file))
+
+
+def test_increments_in_their_own_units_are_those_of_the_data():
+    """A network that gives nothing but ones moves each channel by mean and spread of its changes."""
+    given = facts(
+        delta_mean=torch.tensor([0.5, -3.0]),
+        delta_std=torch.tensor([0.25, 2.0]),
+    )
+    variant = Variant(network={"class_path": "ConvNet", "init_args": {"width": 4}}, delta=True)
+    step = surrogates.build(variant, given, seed=0, name="net")
+    inner = next(m for m in step.modules() if isinstance(m, wrappers.Residual))
+    inner.f = torch.nn.Module()
+    inner.f.forward = torch.ones_like
+    u = torch.randn(3, 2, 16, generator=torch.Generator().manual_seed(0))
+    change = torch.tensor([0.75, -1.0]).reshape(1, 2, 1)
+    assert torch.allclose(step(u), u + change, atol=1e-5)
+    with pytest.raises(UserError, match="statistics of increments"):
+        surrogates.build(variant, facts(), seed=0, name="net")

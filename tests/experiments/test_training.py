@@ -11,7 +11,7 @@ from sciml.errors import UserError
 from sciml.experiments.config import TrainingSettings
 from sciml.experiments.files import load_tensors
 from sciml.experiments.surrogates import FORMAT
-from sciml.experiments.training import Batches, Interrupted, Training, fit
+from sciml.experiments.training import Interrupted, Training, fit
 
 
 class Noisy(nn.Module):
@@ -126,15 +126,6 @@ def test_rate_rises_and_falls_as_printed():
     module = Training(nn.Linear(1, 1), Noisy(), TrainingSettings(warmup=2000), 10_000)
     assert module.rate(0) == 0.0 and module.rate(1000) == 0.5 and module.rate(2000) == 1.0
     assert module.rate(6000) == pytest.approx(0.5) and module.rate(10_000) == pytest.approx(0.0, abs=1e-15)
-
-
-def test_batches_go_on_where_they_stopped_and_cover_each_pass():
-    whole = list(Batches(10, 3, seed=4, first=0, last=9))
-    assert whole[4:] == list(Batches(10, 3, seed=4, first=4, last=9))
-    for start in (0, 3, 6):
-        seen = [i for batch in whole[start : start + 3] for i in batch]
-        assert len(set(seen)) == 9
-    assert whole != list(Batches(10, 3, seed=5, first=0, last=9))
 
 
 def test_a_loss_that_is_not_finite_ends_with_advice(tmp_path):
