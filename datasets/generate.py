@@ -1,19 +1,21 @@
 """Make a dataset from a recipe: shards in any order, by any number of workers, the same bytes.
 
-A shard is one batch of the solver. It is kept if the manifest lists it and its checksum matches, and made
-again otherwise, so that a run that was killed goes on where it was.
+A shard is one batch of the solver. It is kept if the manifest lists it and the file is as it was then, and
+made again otherwise, so that a run that was killed goes on where it was.
 """
 
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
+import functools
+import os
 import pickle
 import platform
-import signal
+import tempfile
+import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -25,6 +27,7 @@ import torch
 from torch import Tensor
 
 from sciml.calculus import Spectral
+from sciml.datasets import manifest as manifests
 from sciml.datasets import schema
 from sciml.datasets.recipe import (
     DTYPES,
@@ -35,23 +38,49 @@ from sciml.datasets.recipe import (
     specification_sha256,
     with_source,
 )
-from sciml.datasets.writer import PART, require_space, shard_bytes, write_json, write_shard
+from sciml.datasets.rejection import Watch, channel_bounds, check_bounds
+from sciml.datasets.workers import Failure, run_here, run_in_processes, run_on_cluster
+from sciml.datasets.writer import Codec, require_space, shard_bytes, write_json, write_shard
 from sciml.domains import Cloud, Domain, Grid
 from sciml.domains.grid import AXIS_NAMES
 from sciml.errors import UserError
-from sciml.extras import require
+from sciml.pdes.admissible import HasLimits
 from sciml.pdes.base import PDE, Elliptic, is_periodic
 from sciml.resample import resample
 from sciml.solvers.blow_up import blow_ups
 from sciml.solvers.lanes import available
 from sciml.step import LowFaces, iterate, low_faces_of
-from sciml.trajectory import Field, Trajectory, channel_names, first_non_finite
+from sciml.trajectory import Field, Trajectory, channel_names
 
 ATTEMPTS = 20
 """Draws of one sample before the recipe is taken to be unstable."""
 
+HOPELESS = 8
+"""Shards that may fail, none of all having succeeded, before the rest is not tried."""
+
 Progress = Callable[[int, int], None]
 """Told (samples done, samples in all) after each shard."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a generation is going to take.
+
+    Args:
+        samples: still to be made.
+        shards: still to be made.
+        bytes: that they take on the disk, uncompressed.
+        free: bytes free there.
+        seconds: of wall time with this many workers, None before anything was timed.
+        workers: processes; 1 on a cluster, whose size can change.
+    """
+
+    samples: int
+    shards: int
+    bytes: int
+    free: int
+    seconds: float | None
+    workers: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +89,7 @@ class Solved:
 
     `states` (B, T, C, *points) on the stored domain, `inputs` (B, A, *points) of an elliptic
     equation, `rounding` the largest |u - float32(u)| per channel (C,), `low_faces` what a staggered step says of its
-    channels.
+    channels, `faults` the first frame of each sample that must not be stored and why, or None.
     """
 
     states: Tensor
@@ -69,6 +98,7 @@ class Solved:
     method: str
     substeps: int | None
     low_faces: LowFaces | None
+    faults: tuple[tuple[int, str] | None, ...] = ()
 
 
 def to_stored(u: Tensor, source: Domain, target: Domain, low_faces: LowFaces | None = None) -> Tensor:
@@ -102,25 +132,34 @@ def solve(
     """
     equation = recipe.equation(parameters, domain)
     step = recipe.solver(equation, domain, recipe.dt, substeps)
+    fields, input_fields = fields_of(equation)
     u = initial.to(DTYPES[recipe.dtype])
     inputs, low_faces = None, low_faces_of(step)
+    faults: list[tuple[int, str] | None] = [None] * len(u)
     with torch.no_grad():
         if isinstance(equation, Elliptic):
             inputs = to_stored(u, domain, stored).to(dtype)
+            names = channel_names(input_fields, stored.dimension)
+            before = Watch(len(u), names, channel_bounds(recipe.bounds, input_fields, stored.dimension))
+            before.see(0, inputs.to(torch.float32))
+            faults = before.faults
             frames: Iterator[Tensor] = iter([step(u)])
             steps = 0
         else:
             frames = iterate(step, u, steps)
         out: Tensor | None = None
-        rounding = torch.zeros(1, dtype=torch.float64)
-        for t, frame in enumerate(frames):
-            frame = to_stored(frame, domain, stored, low_faces)
+        names = channel_names(fields, stored.dimension)
+        watch = Watch(len(u), names, channel_bounds(recipe.bounds, fields, stored.dimension))
+        rounding = torch.zeros(len(names), dtype=torch.float64)
+        for t, state in enumerate(frames):
+            frame = to_stored(state, domain, stored, low_faces)
             if out is None:
                 out = torch.empty(len(frame), steps + 1, *frame.shape[1:], dtype=dtype)
-                rounding = torch.zeros(frame.shape[1], dtype=torch.float64)
-            out[:, t] = frame
-            gap = (frame - frame.to(torch.float32)).abs().transpose(0, 1).flatten(1).amax(dim=1).double()
+            short = frame.to(torch.float32)
+            out[:, t] = short if dtype == torch.float32 else frame
+            gap = (frame - short).abs_().transpose(0, 1).flatten(1).amax(dim=1).double()
             rounding = torch.maximum(rounding, torch.nan_to_num(gap, posinf=0.0))
+            watch.see(t, short, state, equation)
     assert out is not None  # there is always the initial frame
     taken = getattr(step, "substeps", substeps)
     return Solved(
@@ -130,6 +169,7 @@ def solve(
         str(getattr(step, "method", type(step).__name__)),
         taken if isinstance(taken, int) else None,
         low_faces,
+        tuple(a or b for a, b in zip(faults, watch.faults, strict=True)),
     )
 
 
@@ -141,6 +181,14 @@ def draw_batch(
     What is drawn is projected onto the states that the equation admits, so that the first stored state is
     the one that the solver starts from.
     """
+    parameters, u = _cold(recipe, split, keys, domain)
+    return parameters, _warmed(recipe, parameters, u, domain)
+
+
+def _cold(
+    recipe: Recipe, split: str, keys: list[tuple[int, int]], domain: Domain
+) -> tuple[dict[str, Tensor], Tensor]:
+    """Parameters (B,) and states as drawn and projected."""
     equation = _sample_equation(recipe, domain)
     fields, inputs = fields_of(equation)
     channels = channels_of(inputs or fields, domain)
@@ -150,9 +198,8 @@ def draw_batch(
     }
     u = torch.stack([u for _, u in drawn])
     equation = recipe.equation(parameters, domain)
-    cells = isinstance(domain, Grid) and domain.centering == "cell"
     step = None
-    if not inputs and (recipe.warmup or cells):
+    if not inputs and isinstance(domain, Grid) and domain.centering == "cell":
         step = recipe.solver(equation, domain, recipe.dt, recipe.substeps)
     projected = getattr(getattr(step, "step", step), "project", None)
     if low_faces_of(step) is not None and projected is not None:
@@ -160,12 +207,18 @@ def draw_batch(
     elif isinstance(equation, PDE) and is_periodic(domain):
         assert isinstance(domain, Grid)  # nothing else is periodic along every axis
         u = equation.project(u, Spectral(domain))
-    u = u.to(DTYPES[recipe.dtype])
-    if recipe.warmup and step is not None:
+    return parameters, u.to(DTYPES[recipe.dtype])
+
+
+def _warmed(recipe: Recipe, parameters: Mapping[str, Tensor], u: Tensor, domain: Domain) -> Tensor:
+    """States after the steps that are run and thrown away."""
+    equation = recipe.equation(parameters, domain)
+    if recipe.warmup and not isinstance(equation, Elliptic):
+        step = recipe.solver(equation, domain, recipe.dt, recipe.substeps)
         with torch.no_grad():
             for _ in range(recipe.warmup):
                 u = step(u)
-    return parameters, u
+    return u
 
 
 def _warmup(recipe: Recipe, split: str, key: tuple[int, int], domain: Domain) -> Tensor:
@@ -192,23 +245,156 @@ def layout(recipe: Recipe) -> tuple[Domain, tuple[Field, ...], tuple[Field, ...]
     return domain, *fields_of(_sample_equation(recipe, domain))
 
 
-def make_shard(recipe: Recipe | str, out: Path, split: str, number: int, samples: int) -> dict[str, Any]:
+_single = threading.Lock()
+_computing: list[int] = []  # torch's number of threads before the first shard under way in this process
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """Sums depend on how they are split over threads, so every shard is computed by one.
+
+    A Dask worker can be at several shards at once; the last one puts the number back.
+    """
+    with _single:
+        _computing.append(_computing[0] if _computing else torch.get_num_threads())
+        torch.set_num_threads(1)
+    torch.set_num_threads(1)  # some thread pools keep the number per thread
+    try:
+        yield
+    finally:
+        with _single:
+            before = _computing.pop()
+            if not _computing:
+                torch.set_num_threads(before)
+
+
+@functools.lru_cache(maxsize=4)
+def _loaded(recipe: str, changed: int) -> Recipe:
+    """A recipe by its file, loaded once per process and version of the file."""
+    return load_recipe(recipe)
+
+
+def make_shard(
+    recipe: Recipe | str,
+    out: Path,
+    split: str,
+    number: int,
+    samples: int,
+    codec: Codec = "none",
+    sha256: str | None = None,
+) -> dict[str, Any]:
     """Compute and write one shard; what the manifest keeps of it.
 
+    Args:
+        recipe: the recipe, or the path of its file.
+        out: the dataset's folder.
+        split, number: which shard.
+        samples: how many of its batch are asked for.
+        codec: see `write_shard`.
+        sha256: of the specification that the recipe must have.
+
     Raises:
-        UserError: a sample blows up in every draw, or the disk is full.
+        UserError: a sample is rejected in every draw, the disk is full, or the recipe's file was changed.
     """
-    recipe = load_recipe(recipe) if isinstance(recipe, str) else recipe
-    threads = torch.get_num_threads()
-    # Sums depend on how they are split over threads, so every shard is computed by one.
-    torch.set_num_threads(1)
-    try:
-        return _make_shard(recipe, out, split, number, samples)
-    finally:
-        torch.set_num_threads(threads)
+    if isinstance(recipe, str):
+        recipe = _loaded(recipe, os.stat(recipe).st_mtime_ns if os.path.exists(recipe) else 0)
+        if sha256 is not None and specification_sha256(recipe.specification()) != sha256:
+            raise UserError(
+                f"The recipe file {recipe.source} was changed while its shards were being made. Put it back and run "
+                "the same command again, or choose another folder."
+            )
+    with _one_thread():
+        return _make_shard(recipe, out, split, number, samples, codec)
 
 
-def _make_shard(recipe: Recipe, out: Path, split: str, number: int, samples: int) -> dict[str, Any]:
+@dataclass
+class _Batch:
+    """The samples of a shard while they are drawn and drawn again; those left out are taken away."""
+
+    keys: list[tuple[int, int]]  # (index, attempt)
+    parameters: dict[str, Tensor]
+    rejected: list[dict[str, Any]]
+
+    def reject(self, places: Sequence[int], faults: Mapping[int, tuple[int, str]], recipe: Recipe) -> None:
+        """Record samples of the batch and, where they are drawn again, count their attempts."""
+        for i in places:
+            index, attempt = self.keys[i]
+            frame, reason = faults[i]
+            values = {name: float(v[i]) for name, v in self.parameters.items()}
+            self.rejected.append(
+                {
+                    "index": index,
+                    "attempt": attempt,
+                    "frame": frame,
+                    "reason": reason,
+                    "parameters": values,
+                }
+            )
+            if recipe.rejection == "redraw":
+                self.keys[i] = (index, attempt + 1)
+
+    def without(self, places: Sequence[int]) -> list[int]:
+        """Take samples away; the places of those that stay."""
+        keep = [i for i in range(len(self.keys)) if i not in set(places)]
+        self.keys = [self.keys[i] for i in keep]
+        self.parameters = {name: v[keep] for name, v in self.parameters.items()}
+        return keep
+
+
+def _sound_start(recipe: Recipe, split: str, batch: _Batch, u: Tensor, domain: Domain) -> Tensor:
+    """Drawn states that the equation admits: solvers refuse a whole batch for one that it does not."""
+    equation = recipe.equation(batch.parameters, domain)
+    if not isinstance(equation, HasLimits):
+        return u
+    while len(u):
+        watch = Watch(len(u), [""] * u.shape[1], {})
+        watch.see(0, u.to(torch.float32), u, equation)
+        faults = {i: fault for i, fault in enumerate(watch.faults) if fault is not None}
+        if not faults:
+            return u
+        bad = list(faults)
+        batch.reject(bad, faults, recipe)
+        if recipe.rejection == "leave_out":
+            u = u[batch.without(bad)]
+        else:
+            _refuse_hopeless(recipe, split, batch, bad, faults)
+            again, fresh = _cold(recipe, split, [batch.keys[i] for i in bad], domain)
+            u[bad] = fresh
+            for name, values in again.items():
+                batch.parameters[name][bad] = values
+        equation = recipe.equation(batch.parameters, domain)
+    return u
+
+
+def _refuse_hopeless(
+    recipe: Recipe,
+    split: str,
+    batch: _Batch,
+    bad: Sequence[int],
+    faults: Mapping[int, tuple[int, str]],
+    why: Callable[[int], tuple[str, str]] | None = None,
+) -> None:
+    """Stop when a sample was rejected in its last attempt."""
+    over = [i for i in bad if batch.keys[i][1] >= ATTEMPTS]
+    if not over:
+        return
+    index, (frame, reason) = batch.keys[over[0]][0], faults[over[0]]
+    blew_up = reason.endswith("is not finite")
+    during, explained = (f"last at frame {frame}", "") if why is None else why(over[0])
+    cause = (
+        "The solver is unstable there: take more substeps, a finer grid or gentler parameters."
+        if blew_up
+        else f"The last time, {reason}. Take wider bounds, gentler parameters or initial states, or a finer solution."
+    )
+    raise UserError(
+        f"Recipe {recipe.name!r}: sample {index} of {split!r} {'blew up' if blew_up else 'left its bounds'} in "
+        f"{ATTEMPTS} draws, {during}. {cause}{explained if blew_up else ''}"
+    )
+
+
+def _make_shard(
+    recipe: Recipe, out: Path, split: str, number: int, samples: int, codec: Codec
+) -> dict[str, Any]:
     started = time.perf_counter()
     stored, fields, input_fields = layout(recipe)
     factor = recipe.resolution_factor
@@ -216,90 +402,113 @@ def _make_shard(recipe: Recipe, out: Path, split: str, number: int, samples: int
     steps = 0 if input_fields else recipe.steps_of(split)
     first = number * recipe.shard_size
     keys = [(first + i, 0) for i in range(recipe.shard_size)]
-    parameters, initial = draw_batch(recipe, split, keys, domain)
-    solved = solve(recipe, parameters, initial, domain, steps, recipe.substeps, stored)
+    names = channel_names(fields, stored.dimension)
+
+    parameters, initial = _cold(recipe, split, keys, domain)
+    batch = _Batch(keys, parameters, [])
+    if not input_fields:
+        initial = _sound_start(recipe, split, batch, initial, domain)
+    initial = _warmed(recipe, batch.parameters, initial, domain)
+    solved = solve(recipe, batch.parameters, initial, domain, steps, recipe.substeps, stored)
     states, inputs, rounding = solved.states, solved.inputs, solved.rounding
-    rejected: list[dict[str, int]] = []
-    for attempt in range(1, ATTEMPTS + 1):
-        frames = first_non_finite(states)
-        bad = [i for i in range(len(keys)) if int(frames[i]) < states.shape[1]]
-        if not bad:
+    faults = {i: fault for i, fault in enumerate(solved.faults) if fault is not None}
+
+    def why(place: int) -> tuple[str, str]:
+        """When the last attempt of a sample ended, and what most likely did it."""
+        frame = faults[place][0]
+        if input_fields:
+            return f"last at frame {frame}", ""
+        path, where, during = states[place : place + 1], stored, f"last at frame {frame}"
+        index, attempt = batch.keys[place]
+        if frame == 0 and recipe.warmup:
+            path, where = _warmup(recipe, split, (index, attempt - 1), domain), domain
+            during = "last during the warm-up"
+        equation = _sample_equation(recipe, domain)
+        assert not isinstance(equation, Elliptic)  # it would have inputs
+        found = blow_ups(path, where, recipe.dt, names, pde=equation, substeps=solved.substeps or 1)
+        return during, f" The last one: {replace(found[0], sample=index)}" if found else ""
+
+    while faults:
+        bad = sorted(faults)
+        batch.reject(bad, faults, recipe)
+        if recipe.rejection == "leave_out":
+            keep = batch.without(bad)
+            states, inputs = states[keep], None if inputs is None else inputs[keep]
             break
-        if attempt == ATTEMPTS:
-            why, during = "", f"last at frame {int(frames[bad[0]])}"
-            if not input_fields:
-                path, where = states[bad[:1]], stored
-                if int(frames[bad[0]]) == 0 and recipe.warmup:
-                    path, where = _warmup(recipe, split, (first + bad[0], attempt - 1), domain), domain
-                    during = "last during the warm-up"
-                equation = _sample_equation(recipe, domain)
-                names = channel_names(fields, stored.dimension)
-                last = blow_ups(
-                    path,
-                    where,
-                    recipe.dt,
-                    names,
-                    pde=None if isinstance(equation, Elliptic) else equation,
-                    substeps=solved.substeps or 1,
-                )[0]
-                why = f" The last one: {replace(last, sample=first + bad[0])}"
-            raise UserError(
-                f"Recipe {recipe.name!r}: sample {first + bad[0]} of {split!r} blew up in {ATTEMPTS} draws, "
-                f"{during}. The solver is unstable there: take more substeps, a "
-                f"finer grid or gentler parameters.{why}"
-            )
-        rejected += [{"index": first + i, "attempt": attempt - 1, "frame": int(frames[i])} for i in bad]
-        again, u = draw_batch(recipe, split, [(first + i, attempt) for i in bad], domain)
-        redone = solve(recipe, again, u, domain, steps, recipe.substeps, stored)
+        _refuse_hopeless(recipe, split, batch, bad, faults, why)
+        some = _Batch([batch.keys[i] for i in bad], {}, batch.rejected)
+        some.parameters, u = _cold(recipe, split, some.keys, domain)
+        if not input_fields:
+            u = _sound_start(recipe, split, some, u, domain)
+        u = _warmed(recipe, some.parameters, u, domain)
+        redone = solve(recipe, some.parameters, u, domain, steps, recipe.substeps, stored)
         states[bad] = redone.states
         if inputs is not None and redone.inputs is not None:
             inputs[bad] = redone.inputs
-        for name, values in again.items():
-            parameters[name][bad] = values
+        for place, key in zip(bad, some.keys, strict=True):
+            batch.keys[place] = key
+        for name, values in some.parameters.items():
+            batch.parameters[name][bad] = values
         rounding = torch.maximum(rounding, redone.rounding)
-    times = torch.arange(steps + 1, dtype=torch.float64) * recipe.dt
-    trajectory = Trajectory(states, stored, times, fields, parameters)[:samples]
-    names = channel_names(fields, stored.dimension)
+        faults = {bad[i]: fault for i, fault in enumerate(redone.faults) if fault is not None}
+
+    # Indices only grow, so that those asked for come first.
+    count = sum(index < first + samples for index, _ in batch.keys)
     places = {} if solved.low_faces is None else {"low_faces": _words(names, solved.low_faces)}
-    written = write_shard(
-        out / shard_name(split, number),
-        trajectory,
-        name=recipe.name,
-        inputs=None if inputs is None else inputs[:samples],
-        input_fields=input_fields,
-        constants=recipe.constants,
-        provenance={
-            "recipe": recipe.name,
-            "specification": recipe.specification(),
-            "split": split,
-            "shard": number,
-            "first_sample": first,
-            "seed": recipe.seed,
-            "solver": solved.method,
-            **places,
-            "dt": recipe.dt,
-            "substeps": solved.substeps or 0,
-            "dtype_solver": recipe.dtype,
-            "resolution_factor": factor,
-            "rejected": rejected,
-            "rounding": dict(zip(names, rounding.tolist(), strict=True)),
-            "versions": versions(),
-        },
-    )
-    return {
+    lost = dict(zip(names, rounding.tolist(), strict=True))
+    entry: dict[str, Any] = {
         "file": shard_name(split, number),
-        "samples": samples,
+        "samples": count,
+        "asked": samples,
         "first_sample": first,
-        "bytes": written.bytes,
-        "sha256": written.sha256,
+        "bytes": 0,
+        "sha256": None,
+        "modified": None,
         "dtype": "float32",
-        "wall_time": time.perf_counter() - started,
         "solver": solved.method,
         "substeps": solved.substeps,
         **places,
-        "rejected": rejected,
-        "rounding": dict(zip(names, rounding.tolist(), strict=True)),
+        "parameters": {name: v[:count].tolist() for name, v in batch.parameters.items()},
+        "rejected": batch.rejected,
+        "rounding": lost,
     }
+    if count:
+        times = torch.arange(steps + 1, dtype=torch.float64) * recipe.dt
+        trajectory = Trajectory(states, stored, times, fields, batch.parameters)[:count]
+        path = out / shard_name(split, number)
+        written = write_shard(
+            path,
+            trajectory,
+            name=recipe.name,
+            inputs=None if inputs is None else inputs[:count],
+            input_fields=input_fields,
+            constants=recipe.constants,
+            provenance={
+                "recipe": recipe.name,
+                "specification": recipe.specification(),
+                "split": split,
+                "shard": number,
+                "first_sample": first,
+                "seed": recipe.seed,
+                "solver": solved.method,
+                **places,
+                "dt": recipe.dt,
+                "substeps": solved.substeps or 0,
+                "dtype_solver": recipe.dtype,
+                "resolution_factor": factor,
+                "rejected": batch.rejected,
+                "rounding": lost,
+                "versions": versions(),
+            },
+            codec=codec,
+        )
+        entry |= {
+            "bytes": written.bytes,
+            "sha256": written.sha256,
+            "modified": path.stat().st_mtime_ns,
+        }
+    entry["wall_time"] = time.perf_counter() - started
+    return entry
 
 
 def _words(channels: tuple[str, ...], low_faces: LowFaces) -> dict[str, str]:
@@ -311,8 +520,8 @@ def _words(channels: tuple[str, ...], low_faces: LowFaces) -> dict[str, str]:
     }
 
 
-def versions() -> dict[str, str]:
-    """Versions of what the numbers come from; numba's where compiled loops make them."""
+@functools.cache
+def _versions() -> dict[str, str]:
     from sciml import __version__
 
     found = {
@@ -323,6 +532,11 @@ def versions() -> dict[str, str]:
         "python": platform.python_version(),
     }
     return found | ({"numba": version("numba")} if available() else {})
+
+
+def versions() -> dict[str, str]:
+    """Versions of what the numbers come from; numba's where compiled loops make them."""
+    return dict(_versions())
 
 
 def shard_name(split: str, number: int) -> str:
@@ -348,12 +562,13 @@ def _jobs(recipe: Recipe, samples: Mapping[str, int]) -> list[Job]:
     ]
 
 
-def _fresh_manifest(recipe: Recipe, samples: Mapping[str, int]) -> dict[str, Any]:
+def _fresh_manifest(recipe: Recipe, samples: Mapping[str, int], codec: Codec) -> dict[str, Any]:
     domain, fields, input_fields = layout(recipe)
+    check_bounds(recipe.bounds, (*fields, *input_fields), domain.dimension, recipe.name)
     specification = recipe.specification()
     return {
         "format": schema.FORMAT,
-        "format_version": schema.FORMAT_VERSION,
+        "format_version": manifests.VERSION,
         "complete": False,
         "name": recipe.name,
         "title": recipe.title,
@@ -369,95 +584,126 @@ def _fresh_manifest(recipe: Recipe, samples: Mapping[str, int]) -> dict[str, Any
         "fields": [{"name": f.name, "unit": f.unit, "rank": f.rank} for f in fields],
         "input_fields": [{"name": f.name, "unit": f.unit, "rank": f.rank} for f in input_fields],
         "domain": schema.describe_domain(domain),
+        "constants": recipe.constants,
         "dt": recipe.dt,
         "dtype": "float32",
         "dtype_solver": recipe.dtype,
-        "splits": {s: {"samples": n, "steps": recipe.steps_of(s)} for s, n in samples.items()},
+        "codec": codec,
+        "splits": {s: {"samples": n, "asked": n, "steps": recipe.steps_of(s)} for s, n in samples.items()},
         "shards": [],
     }
 
 
-def _resume(out: Path, manifest: dict[str, Any], jobs: list[Job]) -> dict[Job, dict[str, Any]]:
-    """Shards that stand and match what the manifest says of them."""
-    path = out / "manifest.json"
-    if not path.is_file():
-        strangers = [p.name for p in out.iterdir()] if out.is_dir() else []
-        if any(name not in ("data",) for name in strangers):
+def _old_manifest(out: Path, fresh: Mapping[str, Any]) -> dict[str, Any]:
+    """What a folder holds of the same dataset; empty where it holds nothing yet.
+
+    Raises:
+        UserError: it holds something else.
+    """
+    if not (out / manifests.NAME).is_file():
+        others = manifests.strangers(out) if out.is_dir() else []
+        if others:
             raise UserError(
-                f"{out} is not empty ({', '.join(sorted(strangers)[:4])}) and holds no dataset. Choose a new folder."
+                f"{out} is not empty ({', '.join(others[:4])}) and holds no dataset. Choose a new folder."
             )
         return {}
-    from sciml.datasets.reader import read_json
-
-    old = read_json(path)
-    if old.get("format") == schema.FORMAT and not old.get("shards"):
-        return {}  # a run that failed before its first shard; the recipe may have been mended since
-    if old.get("recipe", {}).get("sha256") != manifest["recipe"]["sha256"]:
-        raise UserError(
-            f"{out} holds a dataset of recipe {old.get('name')!r} as it was then; the recipe {manifest['name']!r} "
-            "of now would give other numbers. Choose another folder or delete this one."
-        )
-    for split, described in old["splits"].items():
-        asked = manifest["splits"].get(split, {}).get("samples", 0)
-        if asked < described["samples"]:
+    old = manifests.read_manifest(out)
+    try:
+        if old.get("format") == schema.FORMAT and not old.get("shards"):
+            return {}  # a run that failed before its first shard; the recipe may have been mended since
+        if old.get("recipe", {}).get("sha256") != fresh["recipe"]["sha256"]:
             raise UserError(
-                f"{out} was made for {described['samples']} samples of {split!r} and {asked} are asked for. "
-                "A dataset can be extended; for a smaller one choose another folder."
+                f"{out} holds a dataset of recipe {old.get('name')!r} as it was then; the recipe {fresh['name']!r} "
+                "of now would give other numbers. Choose another folder or delete this one."
             )
-    listed = {entry["file"]: entry for entry in old["shards"]}
+        if old.get("codec", "none") != fresh["codec"]:
+            raise UserError(
+                f"{out} was written with codec {old.get('codec', 'none')!r} and {fresh['codec']!r} is asked for. "
+                "Choose another folder."
+            )
+        for split, described in old["splits"].items():
+            asked = fresh["splits"].get(split, {}).get("asked", 0)
+            known = described.get("asked", described["samples"])
+            if asked < known:
+                raise UserError(
+                    f"{out} was made for {known} samples of {split!r} and {asked} are asked for. "
+                    "A dataset can be extended; for a smaller one choose another folder."
+                )
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UserError(_damaged(out, error)) from error
+    return old
+
+
+def _damaged(out: Path, error: Exception) -> str:
+    return f"{out / manifests.NAME} is damaged ({error!r}). Restore it or delete the folder and generate it again."
+
+
+def _standing(out: Path, old: Mapping[str, Any], jobs: Sequence[Job]) -> dict[Job, dict[str, Any]]:
+    """Shards that stand as the manifest says.
+
+    A file of the size and the time of change that were noted when it was written is taken to be that file;
+    any other is read again and must have its SHA-256. `sciml check` reads all of them.
+    """
+    listed = {entry["file"]: entry for entry in old.get("shards", [])}
+    found: dict[str, os.stat_result] = {}
+    for split in {job.split for job in jobs} if listed else ():
+        with (
+            contextlib.suppress(FileNotFoundError, NotADirectoryError),
+            os.scandir(out / "data" / split) as all_,
+        ):
+            for file in all_:
+                if file.is_file():
+                    found[f"data/{split}/{file.name}"] = file.stat()
     kept: dict[Job, dict[str, Any]] = {}
+    doubtful: list[tuple[Job, dict[str, Any]]] = []
     for job in jobs:
-        entry = listed.get(shard_name(job.split, job.number))
-        file = out / shard_name(job.split, job.number)
-        if not entry or entry["samples"] != job.samples or not file.is_file():
+        name = shard_name(job.split, job.number)
+        entry, file = listed.get(name), found.get(name)
+        if not entry or entry.get("asked", entry["samples"]) != job.samples:
             continue
-        if file.stat().st_size == entry["bytes"] and schema.sha256_file(file) == entry["sha256"]:
+        if entry["samples"] == 0:
             kept[job] = entry
+        elif file is not None and file.st_size == entry["bytes"]:
+            if file.st_mtime_ns == entry.get("modified"):
+                kept[job] = entry
+            else:
+                doubtful.append((job, entry | {"modified": file.st_mtime_ns}))
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        digests = pool.map(lambda pair: schema.sha256_file(out / pair[1]["file"]), doubtful)
+        for (job, entry), digest in zip(doubtful, digests, strict=True):
+            if digest == entry["sha256"]:
+                kept[job] = entry
     return kept
 
 
-def _ignore_interrupt() -> None:
-    """In a worker: Ctrl-C is the parent's business, which ends its workers."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _with_parameters(recipe: Recipe, out: Path, entry: dict[str, Any]) -> dict[str, Any]:
+    """The entry of a shard from the first version of the manifest, completed from its file."""
+    if "parameters" in entry:
+        return entry
+    from sciml.datasets.reader import open as open_dataset
 
-
-@contextlib.contextmanager
-def _executor(workers: int, scheduler: str | None) -> Iterator[Executor]:
-    if scheduler is not None:
-        distributed = require("distributed", extra="distributed", purpose="generate(scheduler=...)")
-        try:
-            client = distributed.Client(scheduler, timeout="20s")
-        except OSError as error:
-            raise UserError(f"No Dask scheduler answers at {scheduler!r}: {error}.") from error
-        with client, client.get_executor() as remote:
-            yield remote
-        return
-    before = set(multiprocessing.active_children())
-    pool = ProcessPoolExecutor(
-        workers, mp_context=multiprocessing.get_context("spawn"), initializer=_ignore_interrupt
-    )
-    try:
-        yield pool
-    except BaseException:
-        pool.shutdown(wait=False, cancel_futures=True)
-        for process in set(multiprocessing.active_children()) - before:
-            process.terminate()
-            process.join()
-        raise
-    else:
-        pool.shutdown()
+    found = open_dataset(out / entry["file"]).first.parameters if recipe.varying else {}
+    return entry | {
+        "asked": entry["samples"],
+        "parameters": {name: found[name].tolist() for name in recipe.varying},
+    }
 
 
 def _run(
-    recipe: Recipe, out: Path, jobs: list[Job], workers: int, scheduler: str | None
-) -> Iterator[tuple[Job, dict[str, Any]]]:
-    """Make shards, yielding each when it stands."""
-    if scheduler is None and (workers == 1 or len(jobs) == 1):
-        for job in jobs:
-            yield job, make_shard(recipe, out, job.split, job.number, job.samples)
-        return
+    recipe: Recipe,
+    out: Path,
+    jobs: Sequence[Job],
+    workers: int,
+    scheduler: str | None,
+    codec: Codec,
+    sha256: str,
+) -> Iterator[tuple[Job, dict[str, Any] | Failure]]:
+    """Make shards, yielding each when it stands or has failed."""
     handed: Recipe | str = recipe if recipe.source is None else recipe.source
-    if isinstance(handed, Recipe):
+    here = scheduler is None and (workers == 1 or len(jobs) == 1)
+    if here:
+        handed = recipe
+    elif isinstance(handed, Recipe):
         try:
             pickle.dumps(handed)
         except (pickle.PicklingError, AttributeError, TypeError) as error:
@@ -465,13 +711,83 @@ def _run(
                 f"Recipe {recipe.name!r} cannot be sent to worker processes ({error}). Put it into a .py file "
                 "that exports RECIPE and load it with load_recipe, or use workers=1."
             ) from error
-    with _executor(min(workers, len(jobs)), scheduler) as pool:
-        futures: dict[Future[dict[str, Any]], Job] = {
-            pool.submit(make_shard, handed, out.resolve(), job.split, job.number, job.samples): job
-            for job in jobs
-        }
-        for future in as_completed(futures):
-            yield futures[future], future.result()
+    place = out.resolve()
+    calls = [(handed, place, job.split, job.number, job.samples, codec, sha256) for job in jobs]
+    if here:
+        results = run_here(make_shard, calls)
+    elif scheduler is None:
+        results = run_in_processes(make_shard, calls, workers)
+    else:
+        results = run_on_cluster(make_shard, calls, scheduler)
+    with contextlib.closing(results):  # type: ignore[type-var]
+        for number, found in results:
+            yield jobs[number], found
+
+
+def _work(recipe: Recipe, job: Job) -> int:
+    """What the time of a shard is in proportion to: a batch is always computed as a whole."""
+    return recipe.shard_size * max(1, recipe.steps_of(job.split) + recipe.warmup)
+
+
+def _seconds(
+    recipe: Recipe, timed: Mapping[Job, Mapping[str, Any]], todo: Sequence[Job], workers: int
+) -> float:
+    """Wall time of what is to do, by what was timed."""
+    spent = sum(float(entry["wall_time"]) for entry in timed.values())
+    work = sum(_work(recipe, job) for job in timed)
+    left = sum(_work(recipe, job) for job in todo)
+    return spent / work * left / min(workers, max(1, len(todo)))
+
+
+def _samples(recipe: Recipe, samples: Mapping[str, int] | None) -> dict[str, int]:
+    """Trajectories per split, without splits of none.
+
+    Raises:
+        UserError: a split is not one of the recipe's, or there is nothing to do.
+    """
+    unknown = [s for s in samples or {} if s not in recipe.samples]
+    if unknown:
+        raise UserError(
+            f"Recipe {recipe.name!r} has no split {', '.join(unknown)}; it has {', '.join(recipe.samples)}."
+        )
+    wanted = {s: n for s, n in {**recipe.samples, **(samples or {})}.items() if n}
+    if not wanted or min(wanted.values()) < 0:
+        raise UserError(f"generate got samples={wanted}; expected at least 1.")
+    return wanted
+
+
+def estimate(
+    recipe: Recipe | str | Path,
+    out: str | Path,
+    samples: Mapping[str, int] | None = None,
+    *,
+    workers: int = 1,
+    codec: Codec = "none",
+) -> Estimate:
+    """What `generate` would take, measured on shards that stand, or on one that is made and thrown away.
+
+    Raises:
+        UserError: as `generate` does, also where the disk has no room.
+    """
+    recipe = with_source(recipe) if isinstance(recipe, Recipe) else load_recipe(recipe)
+    out, wanted = Path(out), _samples(recipe, samples)
+    fresh, jobs = _fresh_manifest(recipe, wanted, codec), _jobs(recipe, wanted)
+    kept: Mapping[Job, Mapping[str, Any]] = _standing(out, _old_manifest(out, fresh), jobs)
+    todo = [job for job in jobs if job not in kept]
+    if todo and not kept:
+        with tempfile.TemporaryDirectory() as temporary:
+            job = todo[0]
+            kept = {job: make_shard(recipe, Path(temporary), job.split, job.number, job.samples, codec)}
+    return _estimate(recipe, out, todo, kept, workers)
+
+
+def _estimate(
+    recipe: Recipe, out: Path, todo: Sequence[Job], timed: Mapping[Job, Mapping[str, Any]], workers: int
+) -> Estimate:
+    needed = _bytes(recipe, todo)
+    free = require_space(out, needed)
+    seconds = _seconds(recipe, timed, todo, workers) if timed else None
+    return Estimate(sum(job.samples for job in todo), len(todo), needed, free, seconds, workers)
 
 
 def generate(
@@ -481,13 +797,15 @@ def generate(
     *,
     workers: int = 1,
     scheduler: str | None = None,
+    codec: Codec = "none",
     certificate: bool = True,
     progress: Progress | None = None,
+    announce: Callable[[Estimate], None] | None = None,
 ) -> Path:
     """Make the dataset `out`, or finish what is there of it.
 
     The files of `data/` are the same bytes for any number of workers, and after a run that was killed
-    and started again.
+    and started again. A shard that fails does not keep the others from being made.
 
     Args:
         recipe: a Recipe, the name of one that comes with the package, or the path of a file.
@@ -496,65 +814,132 @@ def generate(
         workers: processes, each with one thread.
         scheduler: address of a Dask scheduler whose workers see the same file system, in place of
             own processes.
+        codec: "none" for arrays that are mapped, "lzf" for archives: compressed frame by frame.
         certificate: measure the error of the data and write certificate.json, card.md and preview.png.
         progress: told (samples done, all samples).
+        announce: told what is left to do, before it is begun and again once the first shard was timed.
 
     Returns the folder.
 
     Raises:
-        UserError: the recipe is not known or unstable, a split is not one of its own, the folder holds
-            something else, or the disk is full.
+        UserError: the recipe is not known, a split is not one of its own, the folder holds something
+            else, the disk has no room, or some shards failed: those that stand are kept, and what a failure
+            in the code said is in generate.log.
     """
     recipe = with_source(recipe) if isinstance(recipe, Recipe) else load_recipe(recipe)
-    out = Path(out)
-    unknown = [s for s in samples or {} if s not in recipe.samples]
-    if unknown:
-        raise UserError(
-            f"Recipe {recipe.name!r} has no split {', '.join(unknown)}; it has {', '.join(recipe.samples)}."
-        )
-    wanted = {s: n for s, n in {**recipe.samples, **(samples or {})}.items() if n}
-    if workers < 1 or not wanted or min(wanted.values()) < 0:
-        raise UserError(f"generate got workers={workers}, samples={wanted}; expected at least 1 of each.")
+    out, wanted = Path(out), _samples(recipe, samples)
+    if workers < 1:
+        raise UserError(f"generate got workers={workers}; expected at least 1.")
     if out.exists() and not out.is_dir():
         raise UserError(f"{out} is a file; give a folder.")
     started = time.perf_counter()
-    manifest, jobs = _fresh_manifest(recipe, wanted), _jobs(recipe, wanted)
-    kept = _resume(out, manifest, jobs)
-    todo = [job for job in jobs if job not in kept]
-    require_space(out, sum(_bytes(recipe, job) for job in todo))
-    out.mkdir(parents=True, exist_ok=True)
-    for leftover in out.glob(f"data/*/*{PART}"):
-        leftover.unlink()
-    done = dict(kept)
+    manifest, jobs = _fresh_manifest(recipe, wanted, codec), _jobs(recipe, wanted)
+    _old_manifest(out, manifest)
+    fresh_folder = not out.exists()
+    if fresh_folder:
+        require_space(out, _bytes(recipe, jobs))
+        out.mkdir(parents=True)
+    with manifests.locked_journal(out) as journal:
+        old = _old_manifest(out, manifest)
+        try:
+            kept = {job: _with_parameters(recipe, out, e) for job, e in _standing(out, old, jobs).items()}
+        except (KeyError, TypeError, AttributeError) as error:
+            raise UserError(_damaged(out, error)) from error
+        todo = [job for job in jobs if job not in kept]
+        first = _estimate(recipe, out, todo, kept, 1 if scheduler else workers)
+        done, failed = dict(kept), dict[Job, Failure]()
+        total, ready = sum(job.samples for job in jobs), sum(job.samples for job in kept)
+        certified = bool(old.get("certified")) and not todo
 
-    def save(complete: bool) -> None:
-        manifest["shards"] = [done[job] for job in jobs if job in done]
-        manifest["complete"] = complete
-        manifest["wall_time"] = sum(entry["wall_time"] for entry in manifest["shards"])
-        write_json(out / "manifest.json", manifest)
+        def save(**more: Any) -> None:
+            manifest["shards"] = [done[job] for job in jobs if job in done]
+            manifest["wall_time"] = sum(entry["wall_time"] for entry in done.values())
+            manifest.update(more)
+            manifests.write_manifest(out, manifest)
+            journal.clear()
 
-    total = sum(job.samples for job in jobs)
-    try:
-        save(False)
-        if progress is not None:
-            progress(sum(job.samples for job in done), total)
-        for job, entry in _run(recipe, out, todo, workers, scheduler):
-            done[job] = entry
-            save(False)
+        if not todo and old.get("complete") and (certified or not certificate):
             if progress is not None:
-                progress(sum(j.samples for j in done), total)
-    except BaseException:
-        # Workers that were ended in the middle of a file left it under its temporary name.
-        for leftover in out.glob(f"data/*/*{PART}"):
-            leftover.unlink()
-        raise
-    _finish(
-        recipe, out, certificate=certificate and (bool(todo) or not (out / "certificate.json").is_file())
-    )
-    save(True)
-    manifest["elapsed"] = time.perf_counter() - started
-    write_json(out / "manifest.json", manifest)
+                progress(total, total)
+            if _as_noted(old, kept, jobs):
+                return out
+            for name in ("splits", "certified", "elapsed"):
+                manifest[name] = old.get(name)
+            save(complete=True)
+            return out
+        manifests.remove_leftovers(out)
+        try:
+            save(complete=False)
+            if announce is not None and todo:
+                announce(first)
+            if progress is not None:
+                progress(ready, total)
+            sha256 = manifest["recipe"]["sha256"]
+            left = len(todo)
+            with contextlib.closing(_run(recipe, out, todo, workers, scheduler, codec, sha256)) as results:
+                for job, found in results:
+                    left -= 1
+                    if isinstance(found, Failure):
+                        failed[job] = found
+                        _log(out, job, found)
+                        if found.fatal or (len(failed) >= HOPELESS and len(failed) + left == len(todo)):
+                            break
+                        continue
+                    journal.add(found)
+                    done[job] = found
+                    ready += job.samples
+                    if announce is not None and first.seconds is None:
+                        seconds = _seconds(
+                            recipe, {job: found}, [j for j in todo if j not in done], workers
+                        )
+                        first = replace(first, seconds=seconds, samples=total - ready, shards=left)
+                        announce(first)
+                    if progress is not None:
+                        progress(ready, total)
+            for split, described in manifest["splits"].items():
+                described["samples"] = sum(e["samples"] for job, e in done.items() if job.split == split)
+            if failed:
+                save(complete=False)
+                raise UserError(_failures(out, failed, len(todo) - len(failed) - left, left)) from next(
+                    iter(failed.values())
+                ).error
+            for split, described in manifest["splits"].items():
+                if not described["samples"]:
+                    raise UserError(
+                        f"Recipe {recipe.name!r}: every sample of {split!r} left its bounds and was left out. "
+                        "Take wider bounds or gentler parameters."
+                    )
+            save(complete=False)
+            _finish(recipe, out, certificate=certificate)
+            save(complete=True, certified=certificate, elapsed=time.perf_counter() - started)
+        except BaseException:
+            # Workers that were ended in the middle of a file left it under its temporary name.
+            manifests.remove_leftovers(out)
+            raise
     return out
+
+
+def _as_noted(old: Mapping[str, Any], kept: Mapping[Job, Mapping[str, Any]], jobs: Sequence[Job]) -> bool:
+    """Whether the manifest already says of every shard what was found."""
+    return old.get("format_version") == manifests.VERSION and old["shards"] == [kept[job] for job in jobs]
+
+
+def _log(out: Path, job: Job, failure: Failure) -> None:
+    """Keep what a shard failed of."""
+    with (out / manifests.LOG).open("a", encoding="utf-8") as log:
+        log.write(f"{shard_name(job.split, job.number)} failed: {failure.message}\n{failure.details}")
+
+
+def _failures(out: Path, failed: Mapping[Job, Failure], made: int, left: int) -> str:
+    """What to tell of the shards that could not be made."""
+    shown = [f"{shard_name(job.split, job.number)}: {f.message}" for job, f in list(failed.items())[:5]]
+    more = [f"and {len(failed) - 5} more"] if len(failed) > 5 else []
+    rest = f", {left} were not tried" if left else ""
+    return (
+        f"{len(failed)} of {len(failed) + made + left} shards failed{rest}; {made} were made and are kept in {out}, and "
+        f"the same command makes those that are missing. {'; '.join([*shown, *more])} (all of it: "
+        f"{out / manifests.LOG})"
+    )
 
 
 def _finish(recipe: Recipe, out: Path, *, certificate: bool) -> None:
@@ -572,14 +957,13 @@ def _finish(recipe: Recipe, out: Path, *, certificate: bool) -> None:
         plot(out, out / "preview.png")
 
 
-def _bytes(recipe: Recipe, job: Job) -> int:
+def _bytes(recipe: Recipe, jobs: Sequence[Job]) -> int:
+    """Upper estimate of what shards take on the disk."""
     domain, fields, input_fields = layout(recipe)
     points = int(np.prod(getattr(domain, "shape")))  # noqa: B009
-    frames = 1 if input_fields else recipe.steps_of(job.split) + 1
-    return shard_bytes(
-        job.samples,
-        frames,
-        channels_of(fields, domain),
-        points,
-        channels_of(input_fields, domain) if input_fields else 0,
+    inputs = channels_of(input_fields, domain) if input_fields else 0
+    channels = channels_of(fields, domain)
+    return sum(
+        shard_bytes(job.samples, 1 if inputs else recipe.steps_of(job.split) + 1, channels, points, inputs)
+        for job in jobs
     )

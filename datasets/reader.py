@@ -16,6 +16,7 @@ from sciml.datasets.interop.graphs import is_graphs, read_graphs
 from sciml.datasets.interop.lagrangebench import is_lagrangebench, read_lagrangebench
 from sciml.datasets.interop.pdebench import is_pdebench, read_pdebench
 from sciml.datasets.interop.the_well import files_of, is_well, read_well
+from sciml.datasets.native import open_native, split_order, with_manifest
 from sciml.errors import UserError
 
 KNOWN = (
@@ -46,16 +47,12 @@ def _split_files(folder: Path) -> dict[str, Sequence[Path]]:
     base = folder / "data"
     found: dict[str, Sequence[Path]] = {}
     if base.is_dir():
-        names = sorted((p.name for p in base.iterdir() if p.is_dir()), key=_split_order)
+        names = sorted((p.name for p in base.iterdir() if p.is_dir()), key=split_order)
         for name in names:
             files = files_of(base / name)
             if files:
                 found[name] = files
     return found
-
-
-def _split_order(name: str) -> tuple[int, str]:
-    return (schema.SPLITS.index(name) if name in schema.SPLITS else len(schema.SPLITS), name)
 
 
 def _split_of(path: Path) -> str:
@@ -82,25 +79,6 @@ def _hdf5(path: Path, files: Mapping[str, Sequence[Path]], hints: Hints) -> Data
         return replace(parts[0], path=path, splits=splits)
     raise UserError(
         f"{first} is HDF5 with the entries {keys}, which is no layout that is known here. Expected {KNOWN}."
-    )
-
-
-def _native(dataset: Dataset, folder: Path) -> Dataset:
-    """The dataset with its manifest and certificate, where it has them."""
-    manifest = folder / "manifest.json"
-    content = read_json(manifest) if manifest.is_file() else {}
-    if content.get("format") != schema.FORMAT:
-        return dataset
-    certificate = folder / "certificate.json"
-    notes = dataset.notes
-    if not content.get("complete"):
-        notes = (*notes, "generation did not finish; run the same generate command again")
-    return replace(
-        dataset,
-        kind="native",
-        notes=notes,
-        manifest=content,
-        certificate=read_json(certificate) if certificate.is_file() else None,
     )
 
 
@@ -148,9 +126,12 @@ def open(path: str | Path, hints: Hints | None = None, *, select: str | None = N
         if neuraloperator.is_torch_file(head):
             return neuraloperator.read_torch(path, {_split_of(path): path}, hints)
         raise UserError(f"{path} is neither HDF5 nor a file of tensors. Expected {KNOWN}.")
+    native = open_native(path)
+    if native is not None:
+        return native
     files = _split_files(path)
     if files:
-        return _native(_hdf5(path, files, hints), path)
+        return with_manifest(_hdf5(path, files, hints), path)
     if is_lagrangebench(path):
         return read_lagrangebench(path, hints)
     dataset = _torch_folder(path, select, hints)

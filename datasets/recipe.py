@@ -17,7 +17,7 @@ import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Literal, Protocol, cast
 
 import torch
 from torch import Tensor
@@ -105,6 +105,12 @@ class Recipe:
         shard_size: trajectories per file and per batch of the solver. A shard is always computed as a
             whole batch, so that its samples do not depend on how many were asked for.
         dtype: of the solver; what is stored is float32.
+        bounds: lowest and highest value that may be stored, both admitted, by name of field or channel, such
+            as {"concentration": (0.0, 1.0)}. What the equation itself states, such as positive density and
+            pressure, holds besides.
+        rejection: what becomes of a sample that does not stay finite or within its bounds: "redraw" draws
+            it again, with the next attempt of its generator, "leave_out" stores one sample less. Both are
+            recorded.
         source: the file it was loaded from, filled in by `load_recipe`.
 
     Raises:
@@ -128,6 +134,8 @@ class Recipe:
     seed: int = 0
     shard_size: int = 16
     dtype: str = "float64"
+    bounds: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    rejection: Literal["redraw", "leave_out"] = "redraw"
     source: str | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
@@ -149,6 +157,15 @@ class Recipe:
             raise ValueError(
                 f"Recipe {self.name!r} got steps={self.steps!r}; expected a whole number, or one per split."
             )
+        if self.rejection not in ("redraw", "leave_out"):
+            raise ValueError(
+                f"Recipe {self.name!r} got rejection {self.rejection!r}; expected 'redraw' or 'leave_out'."
+            )
+        for name, pair in self.bounds.items():
+            if len(pair) != 2 or not pair[0] < pair[1]:
+                raise ValueError(
+                    f"Recipe {self.name!r} got bounds {tuple(pair)} of {name!r}; expected (low, high) with low < high."
+                )
         known = isinstance(self.dt, (int, float)) and math.isfinite(self.dt)
         if not known or self.dt < 0 or (self.dt == 0 and any(counts)):
             raise ValueError(
@@ -244,7 +261,12 @@ class Recipe:
 
     def specification(self) -> dict[str, Any]:
         """Everything that the numbers depend on, in plain words and numbers."""
-        return {
+        optional: dict[str, Any] = {}  # what a recipe does not use does not change its hash
+        if self.bounds:
+            optional["bounds"] = {name: list(pair) for name, pair in sorted(self.bounds.items())}
+        if self.rejection != "redraw":
+            optional["rejection"] = self.rejection
+        return optional | {
             "name": self.name,
             "pde": _describe(self.pde),
             "domain": _describe(self.domain),

@@ -1,8 +1,9 @@
 """Write shards: one HDF5 file, complete or absent.
 
-A shard is put together in memory, written under a temporary name, flushed to the disk and renamed, so
-that whatever stands under a final name is whole. Arrays are contiguous, so that a reader can map them.
-Nothing in a file depends on the clock: the same content gives the same bytes.
+A shard is written under a temporary name, flushed to the disk and renamed, so that whatever stands under a
+final name is whole. Arrays are contiguous, so that a reader can map them: HDF5 lays out the file, and the
+large arrays are then written into the places it gave them, without a copy in between. Archives may be
+compressed, one frame a chunk. Nothing in a file depends on the clock: the same content gives the same bytes.
 """
 
 from __future__ import annotations
@@ -11,12 +12,14 @@ import errno
 import hashlib
 import json
 import os
+import secrets
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import h5py
 import numpy as np
@@ -32,6 +35,16 @@ PART = ".part"
 """Ending of a file that is being written; it is never read."""
 
 _HEADROOM = 1 << 20  # HDF5's own structures of one shard, generously
+_LARGE = 1 << 16  # bytes from which an array is written beside HDF5, not through it
+_PIECE = 1 << 24  # bytes that are written or hashed at once
+
+Codec = Literal["none", "lzf"]
+"""How arrays are compressed: not at all, so that they can be mapped, or by LZF of shuffled bytes, which HDF5
+itself can read everywhere."""
+
+
+class DiskFull(UserError):
+    """There is no room for a file; more of the same will not fit either."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +64,8 @@ def whole_file(path: Path) -> Iterator[Path]:
     Raises:
         UserError: the disk is full or the folder cannot be written.
     """
-    part = path.with_name(path.name + PART)
+    # No other process may have the same name under way: a worker whose parent died can still be writing.
+    part = path.with_name(f"{path.name}.{secrets.token_hex(4)}{PART}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield part
@@ -66,7 +80,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     except OSError as error:
         part.unlink(missing_ok=True)
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise UserError(
+            raise DiskFull(
                 f"The disk is full: {path} was not written and nothing stands under that name. "
                 f"Free space in {path.parent} or choose another folder, then run the same command again."
             ) from error
@@ -96,8 +110,8 @@ def shard_bytes(samples: int, frames: int, channels: int, points: int, inputs: i
     return 4 * samples * points * (frames * channels + inputs) + _HEADROOM
 
 
-def require_space(folder: Path, needed: int) -> None:
-    """Refuse to start what the disk cannot hold.
+def require_space(folder: Path, needed: int) -> int:
+    """Refuse to start what the disk cannot hold; the number of bytes that are free.
 
     Raises:
         UserError: less than `needed` bytes are free.
@@ -107,42 +121,133 @@ def require_space(folder: Path, needed: int) -> None:
         place = place.parent
     free = shutil.disk_usage(place).free
     if free < needed:
-        raise UserError(
+        raise DiskFull(
             f"The disk is full: {folder} needs about {needed / 1e6:.1f} MB and {free / 1e6:.1f} MB are free. "
             "Free space, ask for fewer samples, or choose another folder."
         )
+    return free
 
 
-def _array(group: h5py.Group, name: str, data: np.ndarray) -> h5py.Dataset:
-    """A contiguous dataset, allocated at once, so that it has an offset at which it can be mapped."""
-    creation = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
-    creation.set_layout(h5py.h5d.CONTIGUOUS)
-    creation.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
-    creation.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
-    creation.set_obj_track_times(False)
-    data = np.require(data, requirements="C")  # unlike ascontiguousarray, leaves a scalar a scalar
-    kind = h5py.h5t.py_create(data.dtype, logical=True)
-    space = h5py.h5s.create_simple(data.shape) if data.ndim else h5py.h5s.create(h5py.h5s.SCALAR)
-    dataset = h5py.Dataset(h5py.h5d.create(group.id, name.encode(), kind, space, creation))
-    if data.size:
-        dataset[...] = data
-    return dataset
+class _Sheet:
+    """An HDF5 file while it is filled: lays arrays out in it, and keeps the large ones to be written last.
+
+    Args:
+        file: open for writing.
+        codec: of the arrays that are given a chunk.
+        beside: whether large arrays wait in `waiting`, to be written into the finished file.
+    """
+
+    def __init__(self, file: h5py.File, codec: Codec, beside: bool) -> None:
+        self.file, self.codec, self.beside = file, codec, beside
+        self.waiting: list[tuple[h5py.Dataset, np.ndarray]] = []
+
+    def put(
+        self, group: h5py.Group, name: str, data: np.ndarray, chunk: tuple[int, ...] | None = None
+    ) -> h5py.Dataset:
+        """An array, allocated at once, so that it has an offset at which it can be mapped.
+
+        Args:
+            group: where it goes.
+            name: its name there.
+            data: its values.
+            chunk: the shape that is compressed at once, where the codec compresses.
+        """
+        data = np.require(data, requirements="C")  # unlike ascontiguousarray, leaves a scalar a scalar
+        if self.codec != "none" and chunk is not None and data.size:
+            return group.create_dataset(
+                name, data=data, chunks=chunk, compression=self.codec, shuffle=True, track_times=False
+            )
+        creation = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        creation.set_layout(h5py.h5d.CONTIGUOUS)
+        creation.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+        creation.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+        creation.set_obj_track_times(False)
+        kind = h5py.h5t.py_create(data.dtype, logical=True)
+        space = h5py.h5s.create_simple(data.shape) if data.ndim else h5py.h5s.create(h5py.h5s.SCALAR)
+        dataset = h5py.Dataset(h5py.h5d.create(group.id, name.encode(), kind, space, creation))
+        if self.beside and data.nbytes >= _LARGE:
+            self.waiting.append((dataset, data))
+        elif data.size:
+            dataset[...] = data
+        return dataset
 
 
-def _image(fill: Any) -> bytes:
+_ALIGNED: Mapping[str, Any] = {"alignment_threshold": 4096, "alignment_interval": 64}
+
+
+def _image(fill: Callable[[_Sheet], None], codec: Codec) -> bytes:
     """The bytes of an HDF5 file that `fill` fills, built in memory."""
     with h5py.File(
-        "shard",
-        "w",
-        driver="core",
-        backing_store=False,
-        block_size=1 << 20,
-        alignment_threshold=4096,
-        alignment_interval=64,
+        "shard", "w", driver="core", backing_store=False, block_size=1 << 20, **_ALIGNED
     ) as file:
-        fill(file)
+        fill(_Sheet(file, codec, beside=False))
         file.flush()
         return file.id.get_file_image()
+
+
+def _write_hdf5(path: Path, fill: Callable[[_Sheet], None], codec: Codec) -> tuple[int, str]:
+    """Write the HDF5 file that `fill` fills, whole or not at all: its size and SHA-256."""
+    if codec != "none":  # what HDF5 compresses lies where it likes, and is smaller
+        image = _image(fill, codec)
+        write_bytes(path, image)
+        return len(image), hashlib.sha256(image).hexdigest()
+    with whole_file(path) as part:
+        try:
+            # No lock: the name is new, and some network file systems have none.
+            with h5py.File(part, "w", locking=False, **_ALIGNED) as file:
+                sheet = _Sheet(file, codec, beside=True)
+                fill(sheet)
+                places = sorted(
+                    ((d.id.get_offset(), data) for d, data in sheet.waiting), key=lambda found: found[0]
+                )
+        except RuntimeError as error:  # what HDF5 says of a disk that has no room for its own structures
+            raise OSError(errno.ENOSPC, str(error)) from error
+        # From memory while it is written: reading it back would cost as much again.
+        digest = _Digest(part, places)
+        with part.open("r+b", buffering=0) as raw:
+            for offset, data in places:
+                raw.seek(offset)
+                for piece in _pieces(data):
+                    while len(piece):
+                        piece = piece[raw.write(piece) :]
+            digest.start()
+            os.fsync(raw.fileno())
+            size = os.fstat(raw.fileno()).st_size
+        return size, digest.result()
+
+
+def _pieces(data: np.ndarray) -> Iterator[memoryview]:
+    flat = memoryview(data).cast("B")
+    for start in range(0, len(flat), _PIECE):
+        yield flat[start : start + _PIECE]
+
+
+class _Digest(threading.Thread):
+    """SHA-256 of a file of which the large arrays are in memory, worked out while the disk is busy."""
+
+    def __init__(self, path: Path, places: Sequence[tuple[int, np.ndarray]]) -> None:
+        super().__init__(daemon=True)
+        self._path, self._places = path, places
+        self._digest, self._fault = hashlib.sha256(), None  # type: Any, BaseException | None
+
+    def run(self) -> None:
+        try:
+            with self._path.open("rb") as file:
+                for offset, data in self._places:
+                    self._digest.update(file.read(offset - file.tell()))
+                    for piece in _pieces(data):
+                        self._digest.update(piece)
+                    file.seek(data.nbytes, os.SEEK_CUR)
+                self._digest.update(file.read())
+        except BaseException as fault:
+            self._fault = fault
+
+    def result(self) -> str:
+        """In hexadecimal, once all is read."""
+        self.join()
+        if self._fault is not None:
+            raise self._fault
+        return str(self._digest.hexdigest())
 
 
 def _provenance(file: h5py.File, content: Mapping[str, Any]) -> h5py.Group:
@@ -166,7 +271,7 @@ def _stack(data: Tensor, start: int, f: Field, dimension: int) -> tuple[np.ndarr
 
 
 def _fill_well(
-    file: h5py.File,
+    sheet: _Sheet,
     trajectory: Trajectory,
     name: str,
     inputs: Tensor | None,
@@ -174,7 +279,7 @@ def _fill_well(
     constants: Mapping[str, float],
     provenance: Mapping[str, Any],
 ) -> None:
-    domain = trajectory.domain
+    file, domain = sheet.file, trajectory.domain
     assert isinstance(domain, Grid | Point)  # write_shard chose this layout by the domain
     dimension, samples = domain.dimension, len(trajectory)
     file.attrs["dataset_name"] = name
@@ -187,27 +292,29 @@ def _fill_well(
 
     dimensions = file.create_group("dimensions")
     schema.set_texts(dimensions.attrs, "spatial_dims", schema.AXIS_NAMES[:dimension])
-    time = _array(dimensions, "time", trajectory.times.numpy().astype(np.float32))
+    time = sheet.put(dimensions, "time", trajectory.times.numpy().astype(np.float32))
     schema.set_flags(time, sample_varying=False, time_varying=True)
     if isinstance(domain, Grid):
         for axis, x in zip(domain.axis_names, domain.axes(torch.float32), strict=True):
-            schema.set_flags(_array(dimensions, axis, x.numpy()), sample_varying=False, time_varying=False)
-    _fill_boundaries(file.create_group("boundary_conditions"), domain)
+            schema.set_flags(
+                sheet.put(dimensions, axis, x.numpy()), sample_varying=False, time_varying=False
+            )
+    _fill_boundaries(sheet, file.create_group("boundary_conditions"), domain)
 
     scalars = file.create_group("scalars")
     schema.set_texts(scalars.attrs, "field_names", [*constants, *trajectory.parameters])
     for parameter, value in constants.items():
-        scalar = _array(scalars, parameter, np.array(value, dtype=np.float32))
+        scalar = sheet.put(scalars, parameter, np.array(value, dtype=np.float32))
         schema.set_flags(scalar, sample_varying=False, time_varying=False)
     for parameter, values in trajectory.parameters.items():
-        scalar = _array(scalars, parameter, values.reshape(samples).to(torch.float32).numpy())
+        scalar = sheet.put(scalars, parameter, values.reshape(samples).to(torch.float32).numpy())
         schema.set_flags(scalar, sample_varying=True, time_varying=False)
 
     groups = [file.create_group(f"t{rank}_fields") for rank in range(3)]
     start, names = 0, [[] for _ in range(3)]  # type: tuple[int, list[list[str]]]
     for f in trajectory.fields:
         values_of, start = _stack(trajectory.data, start, f, dimension)
-        dataset = _array(groups[f.rank], f.name, values_of)
+        dataset = sheet.put(groups[f.rank], f.name, values_of, (1, 1, *values_of.shape[2:]))
         schema.set_flags(dataset, sample_varying=True, time_varying=True, dim_varying=[True] * dimension)
         if f.rank == 2:
             schema.set_flags(dataset, symmetric=False, antisymmetric=False)
@@ -217,7 +324,7 @@ def _fill_well(
     for f in input_fields:
         assert inputs is not None  # write_shard checked that both or neither are given
         values_of, start = _stack(inputs, start, f, dimension)
-        dataset = _array(groups[f.rank], f.name, values_of)
+        dataset = sheet.put(groups[f.rank], f.name, values_of, (1, *values_of.shape[1:]))
         schema.set_flags(dataset, sample_varying=True, time_varying=False, dim_varying=[True] * dimension)
         if f.rank == 2:
             schema.set_flags(dataset, symmetric=False, antisymmetric=False)
@@ -238,13 +345,13 @@ def _fill_well(
         schema.set_flags(extra, periodic=list(domain.periodic))
         schema.set_texts(extra.attrs, "axis_names", domain.axis_names)
     # The schema keeps coordinates and parameters in float32; here are the numbers that were used.
-    _array(extra, "time", trajectory.times.to(torch.float64).numpy())
+    sheet.put(extra, "time", trajectory.times.to(torch.float64).numpy())
     exact = extra.create_group("parameters")
     for parameter, values in trajectory.parameters.items():
-        _array(exact, parameter, values.reshape(samples).to(torch.float64).numpy())
+        sheet.put(exact, parameter, values.reshape(samples).to(torch.float64).numpy())
 
 
-def _fill_boundaries(boundaries: h5py.Group, domain: Grid | Point) -> None:
+def _fill_boundaries(sheet: _Sheet, boundaries: h5py.Group, domain: Grid | Point) -> None:
     """A group per axis and kind of side, with the points where it holds."""
     if isinstance(domain, Point):
         return
@@ -260,17 +367,17 @@ def _fill_boundaries(boundaries: h5py.Group, domain: Grid | Point) -> None:
             schema.set_flags(group, sample_varying=False, time_varying=False)
             mask = np.zeros(n, dtype=bool)
             mask[places] = True
-            _array(group, "mask", mask)
+            sheet.put(group, "mask", mask)
 
 
 def _fill_groups(
-    file: h5py.File,
+    sheet: _Sheet,
     trajectories: Sequence[Trajectory],
     name: str,
     constants: Mapping[str, float],
     provenance: Mapping[str, Any],
 ) -> None:
-    first = trajectories[0]
+    file, first = sheet.file, trajectories[0]
     dimension = first.domain.dimension
     features: dict[str, dict[str, Any]] = {}
     if isinstance(first.domain, Mesh):
@@ -304,15 +411,15 @@ def _fill_groups(
                         group[static] = homes[digest][static]
                 else:
                     homes[digest] = group
-                    _array(group, "mesh_pos", mesh.points.numpy()[None])
-                    _array(group, "cells", mesh.cells.numpy().astype(np.int32)[None])
-                    _array(group, "node_type", mesh.types.numpy().astype(np.int32)[None, :, None])
+                    sheet.put(group, "mesh_pos", mesh.points.numpy()[None])
+                    sheet.put(group, "cells", mesh.cells.numpy().astype(np.int32)[None])
+                    sheet.put(group, "node_type", mesh.types.numpy().astype(np.int32)[None, :, None])
             start = 0
             state = trajectory.data[sample].detach().cpu().to(torch.float32)
             for f in trajectory.fields:
                 width = dimension**f.rank
                 part = state[:, start : start + width].transpose(1, 2)
-                _array(group, f.name, part.contiguous().numpy())
+                sheet.put(group, f.name, part.contiguous().numpy(), (1, *part.shape[1:]))
                 start += width
             for parameter, values in trajectory.parameters.items():
                 group.attrs[parameter] = float(values.reshape(len(trajectory))[sample])
@@ -322,7 +429,7 @@ def _fill_groups(
     schema.set_texts(extra.attrs, "constants", list(constants))
     if isinstance(first.domain, Cloud):
         extra.attrs["domain"] = json.dumps(schema.describe_domain(first.domain))
-    _array(extra, "time", times)
+    sheet.put(extra, "time", times)
 
 
 def write_shard(
@@ -334,6 +441,7 @@ def write_shard(
     input_fields: Sequence[Field] = (),
     constants: Mapping[str, float] | None = None,
     provenance: Mapping[str, Any] | None = None,
+    codec: Codec = "none",
 ) -> Written:
     """Write one shard, float32, and return its size and checksum.
 
@@ -347,9 +455,11 @@ def write_shard(
         input_fields: what `inputs` holds.
         constants: parameters that all samples share.
         provenance: whatever else a later reader should know; numbers, strings, and what JSON can say.
+        codec: "none" for arrays that are mapped, "lzf" for archives: compressed frame by frame.
 
     Raises:
-        UserError: the disk is full or the folder cannot be written.
+        DiskFull: the disk is full.
+        UserError: the folder cannot be written.
         ValueError: the arguments do not fit together, or a value is not finite.
     """
     several = [trajectories] if isinstance(trajectories, Trajectory) else list(trajectories)
@@ -368,9 +478,10 @@ def write_shard(
             raise ValueError(
                 f"write_shard got {len(several)} trajectories on one grid or point; join them to one batch."
             )
-        image = _image(
-            lambda file: _fill_well(file, several[0], name, inputs, input_fields, constants, provenance)
-        )
+
+        def fill(sheet: _Sheet) -> None:
+            _fill_well(sheet, several[0], name, inputs, input_fields, constants, provenance)
+
     else:
         if inputs is not None:
             raise ValueError("write_shard stores inputs on grids only.")
@@ -378,7 +489,9 @@ def write_shard(
             raise ValueError(
                 "write_shard got trajectories of different times; one shard holds one set of times."
             )
-        image = _image(lambda file: _fill_groups(file, several, name, constants, provenance))
-    write_bytes(path, image)
-    samples = sum(len(t) for t in several)
-    return Written(path, samples, len(image), hashlib.sha256(image).hexdigest())
+
+        def fill(sheet: _Sheet) -> None:
+            _fill_groups(sheet, several, name, constants, provenance)
+
+    size, sha256 = _write_hdf5(path, fill, codec)
+    return Written(path, sum(len(t) for t in several), size, sha256)
