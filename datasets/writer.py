@@ -385,6 +385,8 @@ def _fill_groups(
         features["mesh_pos"] = {"type": "static", "shape": [1, -1, dimension], "dtype": "float64"}
         features["cells"] = {"type": "static", "shape": [1, -1, corners], "dtype": "int32"}
         features["node_type"] = {"type": "static", "shape": [1, -1, 1], "dtype": "int32"}
+    if isinstance(first.domain, Cloud) and first.domain.particle_type is not None:
+        features["particle_type"] = {"type": "static", "shape": [1, -1, 1], "dtype": "int32"}
     frames = int(first.data.shape[1])
     for f in first.fields:
         width = dimension**f.rank
@@ -414,6 +416,14 @@ def _fill_groups(
                     sheet.put(group, "mesh_pos", mesh.points.numpy()[None])
                     sheet.put(group, "cells", mesh.cells.numpy().astype(np.int32)[None])
                     sheet.put(group, "node_type", mesh.types.numpy().astype(np.int32)[None, :, None])
+            if isinstance(trajectory.domain, Cloud) and trajectory.domain.particle_type is not None:
+                types = trajectory.domain.particle_type.numpy().astype(np.int32)
+                digest = hashlib.sha256(types.tobytes()).hexdigest()
+                if digest in homes:
+                    group["particle_type"] = homes[digest]["particle_type"]
+                else:
+                    homes[digest] = group
+                    sheet.put(group, "particle_type", types[None, :, None])
             start = 0
             state = trajectory.data[sample].detach().cpu().to(torch.float32)
             for f in trajectory.fields:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
 
 import torch
@@ -17,13 +17,16 @@ class Cloud:
     Args:
         box: (low, high) per axis [length].
         periodic: which axes wrap round; one flag for all, or one per axis.
+        particle_type: what each particle is (N,), stored as int64, where they differ: 0 fluid, 1 solid wall, 2
+            moving wall, 3 rigid body, as LagrangeBench (Toshev et al. 2023) numbers them.
 
     Raises:
-        ValueError: the box is empty or not finite, or the numbers of sides and flags differ.
+        ValueError: the box is empty or not finite, the numbers of sides and flags differ, or the types are not (N,).
     """
 
     box: tuple[tuple[float, float], ...]
     periodic: bool | tuple[bool, ...] = False
+    particle_type: Tensor | None = field(default=None, hash=False)
 
     def __post_init__(self) -> None:
         box = tuple((float(low), float(high)) for low, high in self.box)
@@ -36,6 +39,18 @@ class Cloud:
             raise ValueError(f"Cloud got {len(flags)} periodic flags for {len(box)} axes.")
         object.__setattr__(self, "box", box)
         object.__setattr__(self, "periodic", flags)
+        if self.particle_type is not None:
+            types = torch.as_tensor(self.particle_type, dtype=torch.int64)
+            if types.ndim != 1:
+                raise ValueError(f"Cloud got particle types of shape {tuple(types.shape)}; expected (N,).")
+            object.__setattr__(self, "particle_type", types)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Cloud):
+            return NotImplemented
+        mine, theirs = self.particle_type, other.particle_type
+        same = mine is theirs or (mine is not None and theirs is not None and torch.equal(mine, theirs))
+        return self.box == other.box and self.periodic == other.periodic and same
 
     @property
     def dimension(self) -> int:
