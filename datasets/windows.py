@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset as TorchDataset
+from torch.utils.data import get_worker_info
 
 from sciml.datasets.blocks import read, touch
 from sciml.datasets.scaling import Scaling
@@ -75,8 +76,9 @@ class Windows(TorchDataset[Tensor]):
         self.length = history + horizon
         self.shape = (self.length, *shapes.pop())
         self._index = _Index(split, self.length, stride)
-        self._views: tuple[int, dict[int, Any]] = (-1, {})
-        self._last: bool | None = None
+        self._views: tuple[int, list[dict[int, Any]]] = (-1, [])
+        self._last = False
+        self._channels: list[slice] = []
 
     def __len__(self) -> int:
         return self._index.total
@@ -96,64 +98,79 @@ class Windows(TorchDataset[Tensor]):
     def __getitems__(self, indices: Sequence[int]) -> Tensor:
         """A batch (B, history + horizon, C, *points) of windows, filled in one buffer."""
         places = self._index.places(indices)
-        out, turned = self._buffer(len(indices))
-        # `turned` shows the buffer with the axes of a batch, whatever its order in memory.
-        for row, (block, sample, frame) in zip(turned, places, strict=True):
-            for channels, source in self._sources(block):
-                row[:, channels] = source[sample, frame]
+        out, channels = self._buffer(len(places))
+        # Shown with the axes of a batch, whatever its order in memory, and cut into what the files keep apart.
+        batch = out.movedim(-1, 2) if self._last else out
+        turned = batch.numpy()
+        for part, chosen in enumerate(channels):
+            target = turned[:, :, chosen] if len(channels) > 1 else turned
+            sources = self._known(part)
+            for row, (block, sample, frame) in enumerate(places):
+                source = sources.get(block)
+                if source is None:
+                    source = self._source(block, part)
+                target[row] = source[sample, frame]
         touch(len(out), 4 * math.prod(self.shape))
-        batch = torch.from_numpy(turned)
         return batch if self.scaling is None else self.scaling(batch, axis=2)
 
-    def _buffer(self, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """Memory for a batch, and the view of it with the axes (B, T, C, *points)."""
-        if self._last is None:
-            sources = self._sources(0)
-            array = sources[0][1]
+    def _buffer(self, count: int) -> tuple[Tensor, list[slice]]:
+        """Memory for a batch, and the channels of each of a block's arrays."""
+        if not self._channels:
+            parts = self.split.blocks[0].parts()
+            array = parts[0][1]
             # A block's components lie side by side if the step along their axis is one number.
             self._last = (
-                len(sources) == 1
+                len(parts) == 1
                 and isinstance(array, np.ndarray)
                 and self.shape[1] > 1
-                and array.strides[3] == array.itemsize
+                and array.strides[2] == array.itemsize
             )
+            self._channels = [channels for channels, _ in parts]
         length, channels, *points = self.shape
-        if self._last:
-            out = np.empty((count, length, *points, channels), dtype=np.float32)
-            return out, np.moveaxis(out, -1, 2)
-        out = np.empty((count, *self.shape), dtype=np.float32)
-        return out, out
+        shape = (*points, channels) if self._last else (channels, *points)
+        return _memory((count, length, *shape)), self._channels
 
-    def _sources(self, block: int) -> Sequence[tuple[slice, Any]]:
-        """Channels of a block and where their windows come from, indexed [sample, first frame].
+    def _known(self, part: int) -> dict[int, Any]:
+        """What this process knows of where windows come from, for one of the arrays of each block."""
+        if self._views[0] != os.getpid():
+            self._views = (os.getpid(), [{} for _ in self._channels])
+        return self._views[1][part]
+
+    def _source(self, block: int, part: int) -> Any:
+        """Where the windows of one of a block's arrays come from, indexed [sample, first frame].
 
         Of a plain array this is a view of all its windows. Making it costs as much as copying a short window, so it
         is made once per process.
         """
-        process, views = self._views
-        if process != os.getpid():
-            views = {}
-            self._views = (os.getpid(), views)
-        found = views.get(block)
-        if found is None:
-            found = [
-                (channels, _windows(source, self.length, self.stride))
-                if isinstance(source, np.ndarray)
-                else (channels, _Reader(source, self.length, self.stride))
-                for channels, source in self.split.blocks[block].parts()
-            ]
-            if len(views) >= VIEWS:
-                views.clear()
-            views[block] = found
-        return found
+        parts = self.split.blocks[block].parts()
+        if [channels for channels, _ in parts] != self._channels:
+            raise UserError(
+                f"The files of split {self.split.name!r} keep their fields differently; convert the dataset to 'native'."
+            )
+        known, source = self._known(part), parts[part][1]
+        if len(known) >= VIEWS:
+            known.clear()
+        if isinstance(source, np.ndarray):
+            known[block] = _windows(source, self.length, self.stride)
+        else:
+            known[block] = _Reader(source, self.length, self.stride)
+        return known[block]
 
     def __getstate__(self) -> dict[str, object]:
-        return self.__dict__ | {"_views": (-1, {})}
+        return self.__dict__ | {"_views": (-1, [])}
 
     @staticmethod
     def collate(batch: Any) -> Any:
         """For a DataLoader: `__getitems__` already gives the batch."""
         return batch
+
+
+def _memory(shape: tuple[int, ...]) -> Tensor:
+    """Uninitialised float32 memory; in a DataLoader's worker such that the other process need not copy it."""
+    if get_worker_info() is None:  # numpy's memory: torch's alignment keeps the allocator from reusing it
+        return torch.from_numpy(np.empty(shape, dtype=np.float32))
+    storage = torch.UntypedStorage._new_shared(4 * math.prod(shape))
+    return torch.empty(0).set_(storage, 0, shape)  # type: ignore[call-overload]
 
 
 class _Index:
