@@ -12,9 +12,11 @@ from typing import Any
 from sciml.datasets import schema
 from sciml.datasets.dataset import Dataset, Hints
 from sciml.datasets.interop import neuraloperator
-from sciml.datasets.interop.graphs import is_graphs, read_graphs
+from sciml.datasets.interop.graphs import is_graphs, is_mesh_memory, read_graphs, read_mesh_memory
 from sciml.datasets.interop.lagrangebench import is_lagrangebench, read_lagrangebench
+from sciml.datasets.interop.meshgraphnets import is_gns, is_meshgraphnets, read_gns, read_meshgraphnets
 from sciml.datasets.interop.pdebench import is_pdebench, read_pdebench
+from sciml.datasets.interop.tfrecord import is_tfrecord
 from sciml.datasets.interop.the_well import files_of, is_well, read_well
 from sciml.datasets.native import open_native, split_order, with_manifest
 from sciml.errors import UserError
@@ -99,6 +101,18 @@ def _torch_folder(folder: Path, select: str | None, hints: Hints) -> Dataset | N
     return neuraloperator.read_torch(folder / name, found[name], hints, notes)
 
 
+def _tfrecord(path: Path, hints: Hints) -> Dataset:
+    """A file of records, which says nothing of itself without the file beside it."""
+    if is_meshgraphnets(path):
+        return read_meshgraphnets(path, hints)
+    if is_gns(path):
+        return read_gns(path, hints)
+    raise UserError(
+        f"{path} is a file of records, and {path.parent} has neither the meta.json of meshes nor the metadata.json of "
+        "particles that says what they hold. Put it there."
+    )
+
+
 def open(path: str | Path, hints: Hints | None = None, *, select: str | None = None) -> Dataset:
     """Open a dataset, native or foreign, found out by content. Fields are read only when asked for.
 
@@ -125,6 +139,10 @@ def open(path: str | Path, hints: Hints | None = None, *, select: str | None = N
             return _hdf5(path, {_split_of(path): [path]}, hints)
         if neuraloperator.is_torch_file(head):
             return neuraloperator.read_torch(path, {_split_of(path): path}, hints)
+        if is_mesh_memory(path):
+            return read_mesh_memory(path, hints)
+        if is_tfrecord(path):
+            return _tfrecord(path, hints)
         raise UserError(f"{path} is neither HDF5 nor a file of tensors. Expected {KNOWN}.")
     native = open_native(path)
     if native is not None:
@@ -134,6 +152,12 @@ def open(path: str | Path, hints: Hints | None = None, *, select: str | None = N
         return with_manifest(_hdf5(path, files, hints), path)
     if is_lagrangebench(path):
         return read_lagrangebench(path, hints)
+    if is_meshgraphnets(path):
+        return read_meshgraphnets(path, hints)
+    if is_gns(path):
+        return read_gns(path, hints)
+    if is_mesh_memory(path):
+        return read_mesh_memory(path, hints)
     dataset = _torch_folder(path, select, hints)
     if dataset is not None:
         return dataset

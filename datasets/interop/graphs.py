@@ -282,13 +282,21 @@ _KEYS = ("pos", "node_type", "cells", "indices", "cindices", "all_velocity_shape
 
 
 def is_mesh_memory(path: Path) -> bool:
-    """Whether a folder holds .npz files with a .dat file each, or a path is one of them."""
-    return bool(_pairs_of_files(path))
+    """Whether a folder holds .npz files of meshes with a .dat file each, or a path is one of them, by content."""
+    return any(_lists_meshes(file) for file in _npz_with_dat(path).values())
 
 
-def _pairs_of_files(path: Path) -> dict[str, Path]:
+def _npz_with_dat(path: Path) -> dict[str, Path]:
     files = sorted(path.glob("*.npz")) if path.is_dir() else [path] if path.suffix == ".npz" else []
     return {file.stem: file for file in files if file.with_suffix(".dat").is_file()}
+
+
+def _lists_meshes(path: Path) -> bool:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return "cindices.npy" in archive.namelist()
+    except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError):
+        return False
 
 
 def _members(path: Path) -> dict[str, np.ndarray]:
@@ -331,7 +339,7 @@ def read_mesh_memory(path: Path, hints: Hints) -> Dataset:
     """
     splits: dict[str, Split | Pairs] = {}
     meshes: dict[str, Mesh] = {}
-    found = _pairs_of_files(path)
+    found = _npz_with_dat(path)
     order = [*(s for s in schema.SPLITS if s in found), *(s for s in found if s not in schema.SPLITS)]
     for name in order:
         splits[name] = _mesh_memory(name, found[name], hints, meshes)

@@ -339,30 +339,33 @@ def _fields(ours: Mapping[str, Any] | None) -> tuple[Field, ...]:
 # Particles ---------------------------------------------------------------------------------------------------
 
 
-def is_gns(folder: Path) -> bool:
-    """Whether a folder holds particles as metadata.json and records, by content."""
+def is_gns(path: Path) -> bool:
+    """Whether a folder holds particles as metadata.json and records, or a file of records lies in one."""
+    folder = path if path.is_dir() else path.parent
     return (folder / "metadata.json").is_file() and bool(_records(folder))
 
 
-def read_gns(folder: Path, hints: Hints) -> Dataset:
-    """Open such a folder: positions are the state, and inputs per step are further channels, equal everywhere.
+def read_gns(path: Path, hints: Hints) -> Dataset:
+    """Open such a folder, or one of its files.
+
+    Positions are the state, and inputs per step are further channels, equal everywhere.
 
     Raises:
         UserError: metadata.json or a record is damaged.
     """
-    place = folder / "metadata.json"
+    place = (path if path.is_dir() else path.parent) / "metadata.json"
     metadata = read_object(place)
     boxes = Boxes(place, metadata, hints)
     dt, notes = step_of(place, metadata, hints)
     width = boxes.dimension
     splits: dict[str, Split | Pairs] = {}
-    for name, path in _records(folder).items():
+    for name, file in _records(path).items() if path.is_dir() else [(path.stem, path)]:
         blocks: list[RecordBlock] = []
         domains, times = [], []
         fields: tuple[Field, ...] = ()
-        data = np.memmap(path, np.uint8, "r") if path.stat().st_size else np.zeros(0, np.uint8)
-        for example in read_examples(path):
-            where = f"{path}: the record at byte {example.record.offset - 12}"
+        data = np.memmap(file, np.uint8, "r") if file.stat().st_size else np.zeros(0, np.uint8)
+        for example in read_examples(file):
+            where = f"{file}: the record at byte {example.record.offset - 12}"
             raws, found = [], [Field("position", rank=1)]
             raws.append(_frames(where, example, "position", 4 * width))
             frames, count = raws[0].shape[0], raws[0].shape[1] // width
@@ -382,13 +385,13 @@ def read_gns(folder: Path, hints: Hints) -> Dataset:
                 raise UserError(f"{where} has other inputs per step than the records before it.")
             fields = tuple(found)
             channels = len(channel_names(fields, width))
-            blocks.append(RecordBlock(path, example.record, raws, (1, frames, channels, count)))
+            blocks.append(RecordBlock(file, example.record, raws, (1, frames, channels, count)))
             domains.append(boxes.of(_types(where, example, data, count)))
             times.append(torch.arange(frames, dtype=torch.float64) * dt)
         if not blocks:
-            raise UserError(f"{path} holds no trajectory.")
+            raise UserError(f"{file} holds no trajectory.")
         splits[name] = mesh_splits(name, fields, blocks, domains, times, {})
-    return Dataset(folder, folder.name, "gns", splits, {}, (*notes, *boxes.notes))
+    return Dataset(path, path.stem, "gns", splits, {}, (*notes, *boxes.notes))
 
 
 def _frames(where: str, example: Example, name: str, size: int) -> Spaced:
