@@ -1,110 +1,214 @@
-"""Check a dataset: schema, checksums, values, duplicates, and the equation itself where it is known."""
+"""Check a dataset: files, values, duplicates, statistics, resolution, and the equation itself where it is known."""
 
 from __future__ import annotations
 
-import hashlib
-import math
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import h5py
 import numpy as np
 import torch
-from torch import Tensor
 
 from sciml.datasets import schema
-from sciml.datasets.blocks import Block, read
 from sciml.datasets.dataset import Dataset, Hints
+from sciml.datasets.defect import BLUNT, Verdict, judge, stored_frame
+from sciml.datasets.duplicates import Duplicates
+from sciml.datasets.equations import Known, Stated, known_equation
+from sciml.datasets.findings import Collector, Finding, Report
 from sciml.datasets.interop.the_well import GROUPS, is_well
 from sciml.datasets.reader import open as open_dataset
-from sciml.datasets.recipe import fields_of
+from sciml.datasets.residual import residual
 from sciml.datasets.splits import Pairs, Split
 from sciml.datasets.statistics import measure
+from sciml.datasets.survey import Survey, survey
 from sciml.datasets.writer import PART
-from sciml.domains import Grid
 from sciml.errors import UserError
-from sciml.odes.base import ODE
-from sciml.pdes.base import PDE, Elliptic
 
-Level = Literal["error", "warning", "note"]
+Progress = Callable[[int, int], None]
+"""Told (bytes read, all bytes of the values)."""
 
-RESIDUAL_SAMPLES = 2
-RESIDUAL_FRAMES = 3
-RESIDUAL_LIMIT = 0.05
-"""One stored step of the recipe's own solver may differ by this much, relative to the change in that step."""
+UNEVEN = 1e-3
+"""Part of a time step by which times in float32 may be off."""
 
 
-@dataclass(frozen=True)
-class Finding:
-    """Something that was noticed, and where."""
+def check(
+    path: str | Path,
+    hints: Hints | None = None,
+    *,
+    equation: Stated | None = None,
+    progress: Progress = lambda done, total: None,
+) -> Report:
+    """Check a dataset, native or foreign. Reads every value once, those of the training split twice.
 
-    level: Level
-    where: str
-    message: str
+    Errors: a broken schema, a checksum that does not match, missing shards, values that cannot be read, NaN or Inf
+    (with the place), the same trajectory in two splits, statistics that are not those of the training split, times that
+    do not grow, and frames that the equation does not lead to: further off than the solver's own error explains (see
+    `defect`). Warnings: frames without any change, jumps and swapped frames, uneven times, trajectories that appear
+    twice in one split or nearly twice, leftovers of a killed run.
 
-
-@dataclass(frozen=True)
-class Report:
-    """What a check found. `ok` without errors; warnings are for a person to judge."""
-
-    path: str
-    findings: tuple[Finding, ...]
-    measured: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def ok(self) -> bool:
-        """Whether there is no error."""
-        return all(f.level != "error" for f in self.findings)
-
-    def as_dict(self) -> dict[str, Any]:
-        """Ready for JSON."""
-        return {
-            "path": self.path,
-            "ok": self.ok,
-            "findings": [vars(f) for f in self.findings],
-            "measured": self.measured,
-        }
-
-    def __str__(self) -> str:
-        lines = [f"{self.path}: {'ok' if self.ok else 'not ok'}"]
-        lines += [f"  {f.level}: {f.where}: {f.message}" for f in self.findings]
-        lines += [f"  {name}: {value}" for name, value in self.measured.items()]
-        return "\n".join(lines)
-
-
-def check(path: str | Path, hints: Hints | None = None) -> Report:
-    """Check a dataset, native or foreign. Reads every value once.
-
-    Errors: a broken schema, a checksum that does not match, missing shards, NaN or Inf (with the place), the
-    same trajectory in two splits, statistics that are not those of the training split, one step of the
-    recipe's solver that does not lead from one stored frame to the next. Warnings: frames without any
-    change, trajectories that appear twice in one split, leftovers of a killed run.
+    Args:
+        path: a folder or file that `open` takes.
+        hints: what a foreign file does not say.
+        equation: what the data solve, in place of what a recipe or the file says: an equation, or a class or function
+            that makes one of the file's parameters, which it names as its arguments.
+        progress: told (bytes read, all bytes).
 
     Raises:
-        UserError: the path is no dataset that can be opened.
+        UserError: the path is no dataset that can be opened, or the equation does not fit it.
     """
     dataset = open_dataset(path, hints)
-    findings: list[Finding] = [Finding("note", str(path), note) for note in dataset.notes]
+    known, where = known_equation(dataset, equation)
+    collector = Collector()
+    for note in dataset.notes:
+        collector.add(Finding("note", str(path), note))
     measured: dict[str, Any] = {
         "layout": dataset.kind,
         "splits": {s: len(v) for s, v in dataset.splits.items()},
+        "equation": where,
     }
-    findings += _schema(dataset)
-    findings += _manifest(dataset)
-    finite = True
-    digests: dict[str, tuple[str, int]] = {}
+    for finding in (*_schema(dataset), *_manifest(dataset)):
+        collector.add(finding)
+    surveys = _surveys(dataset, collector, progress)
+    if all(seen.finite for seen in surveys.values()):
+        for finding in _statistics(dataset):
+            collector.add(finding)
+        if known is None:
+            level = "warning" if dataset.manifest else "note"
+            text = f"the equation was not checked: {where}"
+            collector.add(Finding(level, "equation", text, "equation"))  # type: ignore[arg-type]
+        else:
+            for name, split in dataset.splits.items():
+                verdict = judge(known, split, surveys[name].suspects)
+                measured |= _measured(name, verdict)
+                for finding in _judged(name, verdict, known.origin):
+                    collector.add(finding)
+                if isinstance(split, Split):
+                    for finding in (
+                        *_time_step(name, split, known.dt),
+                        *_residual(name, split, known, measured),
+                    ):
+                        collector.add(finding)
+    return Report(str(path), tuple(collector.results()), measured)
+
+
+def _surveys(dataset: Dataset, collector: Collector, progress: Progress) -> Mapping[str, Survey]:
+    """One pass over all values of all splits."""
+    duplicates = Duplicates(collector)
+    total, done, found = sum(_bytes(s) for s in dataset.splits.values()), 0, {}
+    progress(0, total)
+
+    def read(count: int) -> None:
+        nonlocal done
+        done += count
+        progress(min(done, total), total)
+
     for name, split in dataset.splits.items():
-        for finding in _values(name, split, digests):
-            finite &= "not finite" not in finding.message
-            findings.append(finding)
-    if finite:
-        findings += _statistics(dataset)
-        defects, more = _equation(dataset)
-        measured |= defects
-        findings += more
-    return Report(str(path), tuple(findings), measured)
+        found[name] = survey(split, collector, duplicates, read)
+        if isinstance(split, Split):
+            for finding in _times(name, split):
+                collector.add(finding, "times", name)
+
+    def first_frame(name: str, sample: int) -> np.ndarray:
+        split = dataset.splits[name]
+        if isinstance(split, Pairs):
+            return split[sample][0].numpy()
+        return stored_frame(split, sample, 0)[0].numpy()
+
+    duplicates.near(first_frame)
+    return found
+
+
+def _bytes(split: Split | Pairs) -> int:
+    blocks = split.blocks if isinstance(split, Split) else (*split.input_blocks, *split.target_blocks)
+    return sum(4 * int(np.prod(block.shape)) for block in blocks)
+
+
+def _times(name: str, split: Split) -> Iterator[Finding]:
+    """Times that do not grow, or not evenly."""
+    for number, times in enumerate(split.block_times):
+        gaps = torch.diff(times)
+        if not len(gaps):
+            continue
+        place = name if len(split.block_times) == 1 else f"{name}, block {number}"
+        mean = float(gaps.mean())
+        if not bool(torch.isfinite(times).all()) or float(gaps.min()) <= 0:
+            worst = int(torch.nan_to_num(gaps, nan=-1.0).argmin())
+            text = f"the times do not grow: {float(times[worst]):g}, then {float(times[worst + 1]):g}"
+            yield Finding("error", place, text, "time")
+        elif float((gaps - mean).abs().max()) > UNEVEN * mean:
+            worst = int((gaps - mean).abs().argmax())
+            text = f"the times are not evenly spaced: {float(gaps[worst]):g} after frame {worst}, {mean:g} on average"
+            yield Finding("warning", place, text, "time")
+
+
+def _time_step(name: str, split: Split, dt: float | None) -> Iterator[Finding]:
+    times = split.times
+    found = float(times[-1] - times[0]) / max(len(times) - 1, 1)
+    if dt is not None and len(times) > 1 and abs(found - dt) > UNEVEN * dt:
+        text = f"the stored times are {found:g} apart; the recipe steps by {dt:g}"
+        yield Finding("error", name, text, "equation")
+
+
+def _residual(name: str, split: Split, known: Known, measured: dict[str, Any]) -> Iterator[Finding]:
+    """The residual, where it can be taken, into `measured`; a warning where its own error does not explain it."""
+    found = residual(known, split)
+    if found is None:
+        return
+    measured[f"residual of {name}"] = found.largest
+    for field in found.unexplained:
+        text = (
+            f"u_t of {field!r} differs from the right-hand side by {found.size[field]:.2g} of itself, by differences "
+            f"between frames whose own errors explain {found.allowed[field]:.2g}"
+        )
+        yield Finding("warning", name, text, "equation")
+
+
+def _measured(name: str, verdict: Verdict | str) -> dict[str, Any]:
+    """Numbers of one verdict, for people and for JSON."""
+    if isinstance(verdict, str):
+        return {}
+    worst = verdict.worst
+    return {
+        f"defect of {name}": verdict.defect,
+        f"judgement of {name}": {
+            "gap": worst.relative,
+            "allowed": worst.allowed / worst.change if worst.change > 0 else None,
+            "field": worst.field,
+            "sample": worst.sample,
+            "frame": worst.frame,
+            "steps": worst.span,
+            "tests": len(verdict.gaps),
+            "smallest_that_shows": verdict.sharpness,
+        },
+    }
+
+
+def _judged(name: str, verdict: Verdict | str, origin: str) -> Iterator[Finding]:
+    """What a verdict means."""
+    if isinstance(verdict, str):
+        yield Finding("note", name, f"the equation was not checked: {verdict}", "equation")
+        return
+    worst = verdict.worst
+    if not verdict.ok:
+        what = "one step" if worst.span == 1 else f"{worst.span} steps"
+        there = "next stored" if worst.span == 1 else "stored"
+        of = "the size" if worst.change == 0 else "the change"
+        solver = "the recipe's solver" if origin == "recipe" else "a trusted solver"
+        share = worst.relative if worst.change > 0 else worst.gap
+        limit = worst.allowed / worst.change if worst.change > 0 else worst.allowed
+        text = (
+            f"{what} of {solver} from frame {worst.frame} of sample {worst.sample} misses the {there} frame by "
+            f"{share:.2g} of {of} in {worst.field!r}, and its own errors explain {limit:.2g}; the data do not solve the "
+            "equation at this dt and with these parameters, or were changed"
+        )
+        yield Finding("error", name, text, "equation")
+    elif verdict.sharpness > BLUNT:
+        text = (
+            f"the points resolve so little that less than {verdict.sharpness:.2g} of the change would not have shown; "
+            "that the equation holds is not known"
+        )
+        yield Finding("note", name, text, "equation")
 
 
 def _schema(dataset: Dataset) -> Iterator[Finding]:
@@ -140,7 +244,7 @@ def _well_schema(file: h5py.File, place: str) -> Iterator[Finding]:
     stored = np.asarray(time[()], dtype=np.float64).reshape(-1, time.shape[-1])
     gaps = np.diff(stored, axis=1)
     if gaps.size and float(np.abs(gaps - gaps.mean()).max()) > 1e-3 * abs(float(gaps.mean())):
-        yield Finding("error", place, "the times are not evenly spaced")
+        yield Finding("error", place, "the times are not evenly spaced", "time")
     for group in GROUPS[3:]:
         for name, dataset in file[group].items():
             flags = [f for f in ("sample_varying", "time_varying", "dim_varying") if f not in dataset.attrs]
@@ -181,59 +285,13 @@ def _manifest(dataset: Dataset) -> Iterator[Finding]:
             yield Finding("error", name, f"has {found} samples; the manifest says {described['samples']}")
 
 
-def _blocks(split: Split | Pairs) -> list[tuple[Block, ...]]:
-    return [split.blocks] if isinstance(split, Split) else [split.input_blocks, split.target_blocks]
-
-
-def _values(name: str, split: Split | Pairs, digests: dict[str, tuple[str, int]]) -> Iterator[Finding]:
-    """NaN, Inf, frames without change, and trajectories seen before."""
-    channels = split.channels
-    for part, blocks in enumerate(_blocks(split)):
-        sample = 0
-        names = channels if part or isinstance(split, Split) else split.input_channels
-        for block in blocks:
-            buffer = np.empty(block.shape[1:], dtype=np.float32)
-            for i in range(block.shape[0]):
-                read(block, i, slice(None), buffer)
-                place = f"{name}[{sample}]"
-                bad = ~np.isfinite(buffer)
-                if bad.any():
-                    frame, channel, *point = (int(k) for k in np.argwhere(bad)[0])
-                    yield Finding(
-                        "error",
-                        place,
-                        f"{int(bad.sum())} values are not finite, the first in frame {frame}, channel "
-                        f"{names[channel]!r}, point {tuple(point)}",
-                    )
-                elif len(buffer) > 1:
-                    still = np.flatnonzero(
-                        (np.diff(buffer, axis=0) == 0).reshape(len(buffer) - 1, -1).all(axis=1)
-                    )
-                    if still.size:
-                        yield Finding(
-                            "warning",
-                            place,
-                            f"{still.size} frames equal the one before, first frame {int(still[0]) + 1}",
-                        )
-                if part == 0:
-                    # The first frames tell trajectories of different length apart, or the same.
-                    digest = hashlib.sha256(np.ascontiguousarray(buffer[:1]).tobytes()).hexdigest()
-                    if digest in digests:
-                        other, index = digests[digest]
-                        level: Level = "error" if other != name else "warning"
-                        yield Finding(level, place, f"starts exactly as {other}[{index}]: a duplicate")
-                    else:
-                        digests[digest] = (name, sample)
-                sample += 1
-
-
 def _statistics(dataset: Dataset) -> Iterator[Finding]:
     if dataset.kind not in ("native", "the_well", "graphs") or "train" not in dataset:
         return
     try:
         stored = dataset.stats
     except UserError as fault:
-        yield Finding("error" if dataset.manifest else "warning", "stats.yaml", str(fault))
+        yield Finding("error" if dataset.manifest else "warning", "stats.yaml", str(fault), "statistics")
         return
     found = measure(dataset["train"])
     for key in ("mean", "std"):
@@ -244,92 +302,5 @@ def _statistics(dataset: Dataset) -> Iterator[Finding]:
                 "error",
                 "stats.yaml",
                 f"{key} differs from that of the training split by {gap:.2g} of the rms",
+                "statistics",
             )
-
-
-def _equation(dataset: Dataset) -> tuple[dict[str, Any], list[Finding]]:
-    """How well stored frames satisfy the recipe's equation."""
-    recipe = dataset.recipe
-    if recipe is None:
-        note = "no recipe is known, so the equation was not checked"
-        return {}, [Finding("note", "equation", note)] if not dataset.manifest else [
-            Finding(
-                "warning",
-                "equation",
-                "the recipe is not found or has changed; the equation was not checked",
-            )
-        ]
-    findings: list[Finding] = []
-    measured: dict[str, Any] = {}
-    for name, split in dataset.splits.items():
-        count = min(RESIDUAL_SAMPLES, len(split))
-        parameters = {k: v[:count] for k, v in split.parameters.items()}
-        domain = split.domain
-        equation = recipe.equation(parameters, domain)
-        fields_of(equation)
-        if isinstance(split, Pairs) and isinstance(equation, Elliptic):
-            given = torch.stack([split[i][0] for i in range(count)]).double()
-            wanted = torch.stack([split[i][1] for i in range(count)]).double()
-            again = recipe.solver(equation, domain, recipe.dt, recipe.substeps)(given)
-            defect = float((again - wanted).norm() / wanted.norm())
-            measured[f"defect of {name}"] = defect
-        elif isinstance(split, Split) and isinstance(equation, PDE | ODE):
-            states = split.trajectories(slice(0, count)).data.double()
-            defect = _defect(recipe, equation, domain, states)
-            measured[f"defect of {name}"] = defect
-            residual = (
-                _residual(equation, domain, states, split.times) if isinstance(equation, PDE) else None
-            )
-            if residual is not None:
-                measured[f"residual of {name}"] = residual
-        else:
-            continue
-        if not defect < RESIDUAL_LIMIT:
-            findings.append(
-                Finding(
-                    "error",
-                    name,
-                    f"one step of the recipe's solver misses the next stored frame by {defect:.2g} of the change; the "
-                    "data do not solve the equation at this dt, or were changed",
-                )
-            )
-    return measured, findings
-
-
-def _defect(recipe: Any, equation: PDE | ODE, domain: Any, states: Tensor) -> float:
-    """||S(u_t) - u_{t+1}|| / ||u_{t+1} - u_t|| over a few frames, the largest.
-
-    Frames in which hardly anything happens are measured by a thousandth of the state instead.
-    """
-    step = recipe.solver(equation, domain, recipe.dt, recipe.substeps)
-    last = states.shape[1] - 2
-    if last < 0:
-        return 0.0
-    worst = 0.0
-    with torch.no_grad():
-        for t in sorted({0, last // 2, last})[:RESIDUAL_FRAMES]:
-            change = float((states[:, t + 1] - states[:, t]).norm())
-            gap = float((step(states[:, t]) - states[:, t + 1]).norm())
-            worst = max(worst, gap / max(change, 1e-3 * float(states[:, t].norm()), 1e-30))
-    return worst
-
-
-def _residual(equation: PDE, domain: Any, states: Tensor, times: Tensor) -> float | None:
-    """Median over frames of ||u_t - rhs(u)|| / ||u_t||, with u_t by central differences in time.
-
-    An independent look at the equation; its own error is that of the differences, of order dt^2.
-    """
-    if states.shape[1] < 3 or not isinstance(domain, Grid) or not all(domain.periodic):
-        return None
-    if domain.centering != "node":
-        return None
-    from sciml.calculus import Spectral
-
-    calculus, values = Spectral(domain), []
-    h = float(times[1] - times[0])
-    for t in np.linspace(1, states.shape[1] - 2, 7).round().astype(int):
-        rate = (states[:, t + 1] - states[:, t - 1]) / (2 * h)
-        size = float(rate.norm())
-        if size > 0:
-            values.append(float((rate - equation.rhs(states[:, t], calculus)).norm()) / size)
-    return float(np.median(values)) if values else math.nan
