@@ -285,7 +285,11 @@ def write_native(dataset: Dataset, dst: Path, progress: Progress) -> tuple[str, 
             for shard in shards
         ],
     }
+    if "recipe" in dataset.manifest:  # the same values, so what is known of them holds on
+        content["recipe"] = dataset.manifest["recipe"]
     write_json(dst / "manifest.json", content)
+    if dataset.certificate is not None:
+        write_json(dst / "certificate.json", dataset.certificate)
     write_bytes(dst / "card.md", _card(dataset, content).encode())
     plot(dst, dst / "preview.png")
     return ()

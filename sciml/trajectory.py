@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
 
 from sciml.domains import AXIS_NAMES, Cloud, Domain, Grid, Mesh, Point
+from sciml.extras import require
 
 if TYPE_CHECKING:
     import pyvista
@@ -136,51 +137,77 @@ class Trajectory:
         return xarray.Dataset(variables, coords=coordinates)
 
     def to_pyvista(self, sample: int = 0, frame: int = -1) -> pyvista.DataSet:
-        """One frame of one sample as a VTK data set with a point array per field.
+        """One frame of one sample as a VTK data set with an array per field.
+
+        Values on nodes are point data; those of a cell-centred grid are cell data. Particles are points at the
+        field "position". Types of nodes and particles come along; parameters and the time are field data.
 
         Raises:
             ModuleNotFoundError: pyvista is missing; the message names the extra.
+            TypeError: a system without space, or particles without the vector field "position".
         """
-        try:
-            import pyvista
-        except ModuleNotFoundError as error:
-            raise ModuleNotFoundError(
-                "to_pyvista needs pyvista; install it with the extra: pip install 'sciml[report3d]'."
-            ) from error
         import numpy as np
 
+        pyvista = require("pyvista", extra="report3d", purpose="to_pyvista")
         state = self.data[sample, frame].detach().cpu().numpy()
         dimension = self.domain.dimension
+        names = [f.name for f in self.fields]
         if isinstance(self.domain, Grid):
-            axes = [a.numpy() for a in self.domain.axes()]
+            cells = self.domain.centering == "cell"
+            axes = [
+                _faces(self.domain, axis) if cells else a.numpy()
+                for axis, a in enumerate(self.domain.axes())
+            ]
             axes += [np.zeros(1)] * (3 - dimension)
             out: Any = pyvista.RectilinearGrid(*axes)
-
-            def flat(values: Any) -> Any:
-                return values.ravel(order="F")
+            arrays = out.cell_data if cells else out.point_data
+            state = _columns(state)
         elif isinstance(self.domain, Mesh):
             points = np.zeros((self.domain.shape[0], 3))
             points[:, :dimension] = self.domain.points.numpy()
             corners = self.domain.cells.numpy()
             kind = pyvista.CellType.TRIANGLE if dimension == 2 else pyvista.CellType.TETRA
             out = pyvista.UnstructuredGrid({kind: corners}, points)
-
-            def flat(values: Any) -> Any:
-                return values
+            arrays = out.point_data
+            arrays["node_type"] = self.domain.types.numpy()
+        elif isinstance(self.domain, Cloud) and "position" in names:
+            start = sum(dimension**f.rank for f in self.fields[: names.index("position")])
+            points = np.zeros((state.shape[1], 3), dtype=state.dtype)
+            points[:, :dimension] = state[start : start + dimension].T
+            out = pyvista.PolyData(points)
+            arrays = out.point_data
+            if self.domain.particle_type is not None:
+                arrays["particle_type"] = self.domain.particle_type.numpy()
         else:
             raise TypeError(
-                "to_pyvista draws grids and meshes; a cloud's points are its own field, and a system without "
-                "space has none."
+                "to_pyvista draws grids, meshes, and particles by their field 'position'; a system without space "
+                "has no place for its values."
             )
         channel = 0
         for f in self.fields:
-            count = len(f.channels(dimension))
-            columns = np.stack([flat(state[channel + i]) for i in range(count)], axis=-1)
+            count = dimension**f.rank
+            columns = state[channel : channel + count].T
+            channel += count
             if f.rank == 1:
                 columns = np.pad(columns, ((0, 0), (0, 3 - dimension)))
-            out.point_data[f.name] = columns[:, 0] if f.rank == 0 else columns
-            channel += count
+            arrays[f.name] = np.ascontiguousarray(columns[:, 0] if f.rank == 0 else columns)
+        out.field_data["time"] = [float(self.times[frame])]
+        for name, values in self.parameters.items():
+            out.field_data[name] = [float(values.reshape(len(self))[sample])]
         return out
+
+
+def _faces(grid: Grid, axis: int) -> Any:
+    """Coordinates of the N + 1 faces of the cells along one axis."""
+    import numpy as np
+
+    origins = cast("tuple[float, ...]", grid.origin)  # expanded by the constructor
+    return origins[axis] + grid.spacing[axis] * np.arange(grid.shape[axis] + 1)
+
+
+def _columns(state: Any) -> Any:
+    """(C, *points) -> (C, N) with the first axis of the points running fastest, as VTK counts them."""
+    return state.transpose(0, *range(state.ndim - 1, 0, -1)).reshape(len(state), -1)
 
 
 def first_non_finite(data: Tensor) -> Tensor:

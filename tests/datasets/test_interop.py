@@ -11,7 +11,6 @@ import h5py
 import numpy as np
 import pytest
 import torch
-import yaml
 
 import sciml.datasets as datasets
 from sciml import Cloud, Field, Grid, Trajectory
@@ -417,63 +416,3 @@ def test_the_real_particles_open(external: Path) -> None:
     # Their statistics are those of the minimum-image differences of all three splits; which frames they
     # left out is not recorded.
     assert velocity.std(dim=(0, 2)).tolist() == pytest.approx(metadata["vel_std"], rel=0.1)
-
-
-# Out again ----------------------------------------------------------------------------------------------------
-
-
-def test_there_and_back_through_pdebench(tmp_path: Path) -> None:
-    grid = Grid((16,), (2.0,), "periodic", centering="cell")
-    data = torch.randn(4, 5, 1, 16, generator=torch.Generator().manual_seed(0))
-    times = torch.arange(5, dtype=torch.float64) * 0.25
-    trajectory = Trajectory(data, grid, times, (Field("u"),))
-    datasets.write_shard(tmp_path / "a/data/train/0.hdf5", trajectory, name="wave", constants={"beta": 0.4})
-    datasets.convert(tmp_path / "a", tmp_path / "b", "pdebench")
-    there = tmp_path / "b/wave_train.hdf5"
-    with h5py.File(there) as file:
-        assert file["tensor"].shape == (4, 5, 16) and len(file["t-coordinate"]) == 6
-    datasets.convert(there, tmp_path / "c", "native")
-    back = datasets.open(tmp_path / "c")
-    assert torch.equal(back["train"].trajectories().data, data) and back.constants == {"beta": 0.4}
-    assert isinstance(back.domain, Grid) and back.domain.lengths == pytest.approx((2.0,))
-    assert back.domain.centering == "cell" and back.dt == pytest.approx(0.25)
-    assert yaml.safe_load((tmp_path / "c/stats.yaml").read_text())["std"]["u"] == pytest.approx(
-        float(data.double().std(correction=0)), rel=1e-12
-    )
-
-
-def test_conserved_variables_become_primitive_ones(tmp_path: Path) -> None:
-    grid = Grid((8,), (1.0,), "outflow", centering="cell")
-    density, velocity, pressure = 2.0, 3.0, 5.0
-    energy = pressure / 0.4 + 0.5 * density * velocity**2
-    state = torch.tensor([density, density * velocity, energy]).reshape(1, 1, 3, 1).expand(2, 3, 3, 8)
-    fields = (Field("density"), Field("momentum", rank=1), Field("energy"))
-    trajectory = Trajectory(state, grid, torch.arange(3, dtype=torch.float64), fields)
-    datasets.write_shard(tmp_path / "a/data/train/0.hdf5", trajectory, name="gas", constants={"gamma": 1.4})
-    datasets.convert(tmp_path / "a", tmp_path / "b", "pdebench")
-    found = datasets.open(tmp_path / "b/gas_train.hdf5", Hints(boundary="outflow"))
-    assert found["train"][0].data[0, 0, :, 0].tolist() == pytest.approx(
-        [density, pressure, velocity], rel=1e-6
-    )
-
-
-def test_what_a_layout_cannot_hold_is_refused(tmp_path: Path) -> None:
-    grid = Grid((4, 4, 4), (1.0, 1.0, 1.0))
-    data = torch.zeros(1, 2, 1, 4, 4, 4)
-    trajectory = Trajectory(data, grid, torch.arange(2, dtype=torch.float64), (Field("vorticity"),))
-    datasets.write_shard(tmp_path / "a/data/train/0.hdf5", trajectory, name="flow")
-    with pytest.raises(UserError, match="this dataset has vorticity. Convert to 'the_well' instead"):
-        datasets.convert(tmp_path / "a", tmp_path / "b", "pdebench")
-    with pytest.raises(UserError, match="convert got to='zarr'; it writes native, the_well, pdebench"):
-        datasets.convert(tmp_path / "a", tmp_path / "c", "zarr")  # type: ignore[arg-type]
-    with pytest.raises(UserError, match="exists and is not an empty folder"):
-        datasets.convert(tmp_path / "a", tmp_path / "a", "native")
-
-
-def test_pairs_and_meshes_are_converted_to_native(tmp_path: Path) -> None:
-    x = torch.randn(6, 8, 8, generator=torch.Generator().manual_seed(0)) > 0
-    torch.save({"x": x, "y": x.float() * 2}, tmp_path / "darcy_train_8.pt")
-    datasets.convert(tmp_path / "darcy_train_8.pt", tmp_path / "out", "native")
-    found = datasets.open(tmp_path / "out")
-    assert found.static and torch.equal(found["train"].targets, 2 * x[:, None].float())
-    assert "no coordinates" in (tmp_path / "out/conversion.json").read_text()

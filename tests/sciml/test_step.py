@@ -207,7 +207,7 @@ def test_meshes_are_labelled_and_drawn() -> None:
     assert drawn.n_cells == 2
     assert drawn.point_data["temperature"].tolist() == [0.0, 1.0, 11.0, 10.0]
     cloud = Trajectory(data.reshape(1, 1, 1, 4), Cloud(((0.0, 1.0),)), torch.zeros(1), (Field("mass"),))
-    with pytest.raises(TypeError, match="grids and meshes"):
+    with pytest.raises(TypeError, match="grids, meshes"):
         cloud.to_pyvista()
 
 
