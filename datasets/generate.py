@@ -15,7 +15,6 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -594,22 +593,24 @@ def _fresh_manifest(recipe: Recipe, samples: Mapping[str, int], codec: Codec) ->
     }
 
 
+def _refuse_strangers(out: Path) -> None:
+    others = manifests.strangers(out) if out.is_dir() and not (out / manifests.NAME).is_file() else []
+    if others:
+        raise UserError(
+            f"{out} is not empty ({', '.join(others[:4])}) and holds no dataset. Choose a new folder."
+        )
+
+
 def _old_manifest(out: Path, fresh: Mapping[str, Any]) -> dict[str, Any]:
     """What a folder holds of the same dataset; empty where it holds nothing yet.
 
     Raises:
         UserError: it holds something else.
     """
-    if not (out / manifests.NAME).is_file():
-        others = manifests.strangers(out) if out.is_dir() else []
-        if others:
-            raise UserError(
-                f"{out} is not empty ({', '.join(others[:4])}) and holds no dataset. Choose a new folder."
-            )
-        return {}
+    _refuse_strangers(out)
     old = manifests.read_manifest(out)
     try:
-        if old.get("format") == schema.FORMAT and not old.get("shards"):
+        if not old or (old.get("format") == schema.FORMAT and not old.get("shards")):
             return {}  # a run that failed before its first shard; the recipe may have been mended since
         if old.get("recipe", {}).get("sha256") != fresh["recipe"]["sha256"]:
             raise UserError(
@@ -645,7 +646,7 @@ def _standing(out: Path, old: Mapping[str, Any], jobs: Sequence[Job]) -> dict[Jo
     any other is read again and must have its SHA-256. `sciml check` reads all of them.
     """
     listed = {entry["file"]: entry for entry in old.get("shards", [])}
-    found: dict[str, os.stat_result] = {}
+    found: dict[str, tuple[int, int]] = {}
     for split in {job.split for job in jobs} if listed else ():
         with (
             contextlib.suppress(FileNotFoundError, NotADirectoryError),
@@ -653,7 +654,8 @@ def _standing(out: Path, old: Mapping[str, Any], jobs: Sequence[Job]) -> dict[Jo
         ):
             for file in all_:
                 if file.is_file():
-                    found[f"data/{split}/{file.name}"] = file.stat()
+                    status = file.stat()
+                    found[f"data/{split}/{file.name}"] = (status.st_size, status.st_mtime_ns)
     kept: dict[Job, dict[str, Any]] = {}
     doubtful: list[tuple[Job, dict[str, Any]]] = []
     for job in jobs:
@@ -663,16 +665,15 @@ def _standing(out: Path, old: Mapping[str, Any], jobs: Sequence[Job]) -> dict[Jo
             continue
         if entry["samples"] == 0:
             kept[job] = entry
-        elif file is not None and file.st_size == entry["bytes"]:
-            if file.st_mtime_ns == entry.get("modified"):
+        elif file is not None and file[0] == entry["bytes"]:
+            if file[1] == entry.get("modified"):
                 kept[job] = entry
             else:
-                doubtful.append((job, entry | {"modified": file.st_mtime_ns}))
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        digests = pool.map(lambda pair: schema.sha256_file(out / pair[1]["file"]), doubtful)
-        for (job, entry), digest in zip(doubtful, digests, strict=True):
-            if digest == entry["sha256"]:
-                kept[job] = entry
+                doubtful.append((job, entry | {"modified": file[1]}))
+    digests = schema.sha256_files([out / entry["file"] for _, entry in doubtful])
+    for (job, entry), digest in zip(doubtful, digests, strict=True):
+        if digest == entry["sha256"]:
+            kept[job] = entry
     return kept
 
 
@@ -834,15 +835,15 @@ def generate(
         raise UserError(f"{out} is a file; give a folder.")
     started = time.perf_counter()
     manifest, jobs = _fresh_manifest(recipe, wanted, codec), _jobs(recipe, wanted)
-    _old_manifest(out, manifest)
-    fresh_folder = not out.exists()
-    if fresh_folder:
+    _refuse_strangers(out)
+    if not out.exists():
         require_space(out, _bytes(recipe, jobs))
         out.mkdir(parents=True)
     with manifests.locked_journal(out) as journal:
         old = _old_manifest(out, manifest)
         try:
-            kept = {job: _with_parameters(recipe, out, e) for job, e in _standing(out, old, jobs).items()}
+            with manifests.without_collection():
+                kept = {j: _with_parameters(recipe, out, e) for j, e in _standing(out, old, jobs).items()}
         except (KeyError, TypeError, AttributeError) as error:
             raise UserError(_damaged(out, error)) from error
         todo = [job for job in jobs if job not in kept]

@@ -8,9 +8,10 @@ their number and a kill loses at most the line that was being written. Reading t
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from io import BufferedRandom
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,18 @@ VERSION = 2
 """Of the manifest. Version 1 has no parameters of the samples, so its files have to be opened one by one."""
 
 
+@contextlib.contextmanager
+def without_collection() -> Iterator[None]:
+    """While many small objects are made that all stay, looking for garbage costs as much as making them."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
 def read_manifest(folder: Path) -> dict[str, Any]:
     """The manifest of a folder with the shards of its journal; empty where there is none.
 
@@ -35,7 +48,8 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        content = json.loads(path.read_text())
+        with without_collection():
+            content = json.loads(path.read_bytes())
     except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UserError(
             f"{path} is not valid JSON: {error}. Restore it or generate the dataset again."
@@ -56,17 +70,23 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 def _journal_lines(path: Path) -> dict[str, dict[str, Any]]:
     """Entries of a journal by file, up to the first line that was not finished."""
-    found: dict[str, dict[str, Any]] = {}
-    if path.is_file():
-        for line in path.read_bytes().split(b"\n")[:-1]:
-            try:
-                entry = json.loads(line)
-            except (json.JSONDecodeError, UnicodeDecodeError):
-                break
-            if not isinstance(entry, dict) or "file" not in entry:
-                break
-            found[entry["file"]] = entry
-    return found
+    if not path.is_file():
+        return {}
+    lines = path.read_bytes().split(b"\n")[:-1]
+    with without_collection():
+        try:
+            entries = json.loads(b"[" + b",".join(lines) + b"]")  # far faster than line by line
+        except (json.JSONDecodeError, UnicodeDecodeError, RecursionError):
+            entries = list(_entries(lines))
+        return {e["file"]: e for e in entries if isinstance(e, dict) and isinstance(e.get("file"), str)}
+
+
+def _entries(lines: Sequence[bytes]) -> Iterator[Any]:
+    for line in lines:
+        try:
+            yield json.loads(line)
+        except (json.JSONDecodeError, UnicodeDecodeError, RecursionError):
+            return
 
 
 def write_manifest(folder: Path, content: Mapping[str, Any]) -> None:

@@ -61,7 +61,8 @@ def open_native(folder: Path) -> Dataset | None:
     if not content.get("shards"):
         return None
     try:
-        return _open(folder, content)
+        with manifests.without_collection():
+            return _open(folder, content)
     except (KeyError, TypeError, AttributeError, IndexError, OverflowError, RuntimeError) as error:
         raise UserError(_damaged(folder, repr(error))) from error
     except ValueError as error:
