@@ -50,6 +50,23 @@ class _Rows:
         return self.source[self.rows[sample], slice(*frames.indices(self.frames))]
 
 
+class Together:
+    """The channels of several blocks of the same samples, frames and points, one block after the other."""
+
+    def __init__(self, blocks: Sequence[Block]) -> None:
+        self.blocks = tuple(blocks)
+        shape = self.blocks[0].shape
+        self.shape = (*shape[:2], sum(b.shape[2] for b in self.blocks), *shape[3:])
+
+    def parts(self) -> Sequence[tuple[slice, Any]]:
+        found, start = [], 0
+        for block in self.blocks:
+            for channels, source in block.parts():
+                found.append((slice(start + channels.start, start + channels.stop), source))
+            start += block.shape[2]
+        return found
+
+
 def select(blocks: Sequence[Block], rows: Sequence[int]) -> tuple[tuple[Block, ...], list[int]]:
     """The given samples of a list of blocks, and of each kept block its place in the list.
 

@@ -22,7 +22,7 @@ from sciml.datasets.dataset import Dataset, Hints
 from sciml.datasets.interop import hdf5
 from sciml.datasets.interop.asking import Lacking, frames_of, make_grid, width_of
 from sciml.datasets.interop.imprint import NAME, Imprint, lost_parameters, one_grid, read_imprint
-from sciml.datasets.interop.parts import divide
+from sciml.datasets.interop.parts import Together, divide
 from sciml.datasets.splits import Pairs, Split
 from sciml.datasets.writer import whole_file
 from sciml.errors import UserError
@@ -190,7 +190,9 @@ def _trajectories(
     if dt is None and imprint is None:
         dt = lack.take("dt", 1 / (FRAMES - 1) if frames == FRAMES else None)
         if frames == FRAMES:
-            notes.append(f"{FRAMES} frames span one unit of time in sets of this kind; took dt = 1/{FRAMES - 1}")
+            notes.append(
+                f"{FRAMES} frames span one unit of time in sets of this kind; took dt = 1/{FRAMES - 1}"
+            )
     grid = _grid(path, points, hints, imprint, lack)
     width = width_of(fields, 2)
     own = width - 1 if speed else width
@@ -215,7 +217,7 @@ def _trajectories(
             block = _FirstChannels(block, own)
         if speed:
             extra = FileBlock(piece, [Variable("c", "nxy")], (samples, frames, 1, *points))
-            block = _Together((block, extra))
+            block = Together((block, extra))
         blocks.append(block)
     times = imprint.at(frames, hints, path) if imprint is not None else frames_of(frames, dt or 1.0)
     return Split(
@@ -256,23 +258,6 @@ class _Fewer:
 
     def __getitem__(self, index: tuple[int, slice]) -> np.ndarray:
         return self.source[index][:, : self.count]
-
-
-class _Together:
-    """The channels of several blocks of the same samples, frames and points."""
-
-    def __init__(self, blocks: tuple[Block, ...]) -> None:
-        self.blocks = blocks
-        shape = blocks[0].shape
-        self.shape = (*shape[:2], sum(b.shape[2] for b in blocks), *shape[3:])
-
-    def parts(self) -> Sequence[tuple[slice, Any]]:
-        found, start = [], 0
-        for block in self.blocks:
-            for channels, source in block.parts():
-                found.append((slice(start + channels.start, start + channels.stop), source))
-            start += block.shape[2]
-        return found
 
 
 def _parameters(files: Sequence[Path], samples: int) -> dict[str, torch.Tensor]:

@@ -41,7 +41,7 @@ def test_a_file_of_something_else_is_told(tmp_path: Path) -> None:
     other = tmp_path / "a.hdf5"
     other.write_text("not HDF5 at all")
     with pytest.raises(
-        UserError, match="neither HDF5 nor a file of tensors. Expected a native dataset folder"
+        UserError, match="holds nothing that is known here. Expected a native dataset folder"
     ):
         datasets.open(other)
     with h5py.File(tmp_path / "b.h5", "w") as file:
