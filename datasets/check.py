@@ -17,6 +17,7 @@ from sciml.datasets.duplicates import Duplicates
 from sciml.datasets.equations import Known, Stated, known_equation
 from sciml.datasets.findings import Collector, Finding, Report
 from sciml.datasets.interop.the_well import GROUPS, is_well
+from sciml.datasets.reader import Source
 from sciml.datasets.reader import open as open_dataset
 from sciml.datasets.residual import residual
 from sciml.datasets.splits import Pairs, Split
@@ -33,7 +34,7 @@ UNEVEN = 1e-3
 
 
 def check(
-    path: str | Path,
+    path: Source,
     hints: Hints | None = None,
     *,
     equation: Stated | None = None,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sciml.datasets.dataset import Dataset, Hints
+from sciml.datasets.reader import Source
 from sciml.datasets.reader import open as open_dataset
 from sciml.datasets.schema import describe_domain
 from sciml.datasets.splits import Pairs, Split
@@ -26,7 +27,7 @@ CURVES = 6
 """Unknowns of a system without space that are drawn."""
 
 
-def describe(path: str | Path, hints: Hints | None = None) -> dict[str, Any]:
+def describe(path: Source, hints: Hints | None = None) -> dict[str, Any]:
     """What is in a dataset, ready for JSON; fields are not read.
 
     Raises:
@@ -85,7 +86,7 @@ def worst_error(dataset: Dataset) -> dict[str, float]:
     }
 
 
-def plot(path: str | Path, out: str | Path, hints: Hints | None = None) -> Path:
+def plot(path: Source, out: str | Path, hints: Hints | None = None) -> Path:
     """Draw a few samples: space against time in 1D, frames in 2D, slices of 3D, triangles of a mesh, and
     curves over time where there is no space.
 

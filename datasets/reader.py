@@ -36,6 +36,9 @@ KNOWN = (
     "files of neuraloperator, labelled arrays (NetCDF4, Zarr), or arrays of your own (.npy, .npz, .mat, .csv)"
 )
 
+Source = str | Path | Sequence[str | Path]
+"""A folder, a file, a pattern of files, or several files that make one dataset."""
+
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _SPLIT_WORD = re.compile(r"(?<![a-z])(train|valid|test|val)(?:ing|ation)?(?![a-z])")
 
@@ -178,9 +181,7 @@ def _tfrecord(path: Path, hints: Hints) -> Dataset:
     )
 
 
-def open(
-    path: str | Path | Sequence[str | Path], hints: Hints | None = None, *, select: str | None = None
-) -> Dataset:
+def open(path: Source, hints: Hints | None = None, *, select: str | None = None) -> Dataset:
     """Open a dataset, native or foreign, found out by content. Fields are read only when asked for.
 
     Args:

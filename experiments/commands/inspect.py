@@ -23,22 +23,32 @@ EXAMPLES = (
     "sciml inspect runs/burgers",
     "sciml inspect runs/burgers/checkpoints/fno/seed-0.pt",
     "sciml inspect darcy_train_16.pt --plot --out darcy.png",
+    "sciml inspect mine/*.npy --hints.axes tcx --hints.lengths [1.0] ...",
 )
 
 
 def add_arguments(parser: jsonargparse.ArgumentParser) -> None:
-    parser.add_argument("path", type=str, help="folder or file")
+    parser.add_argument(
+        "path", type=str, nargs="+", help="folder or file, or several files of arrays that make one dataset"
+    )
     parser.add_argument("--plot", action="store_true", help="draw a few samples of a dataset")
     parser.add_argument(
         "--out", type=str, help="file of the picture (default: <name>.png in the current folder)"
     )
+    hints.add_hints(parser)
 
 
 def execute(arguments: Namespace, reporter: Reporter) -> Result:
-    path = Path(arguments.path)
-    if not path.exists():
-        raise UserError(f"{path} does not exist (looked in {path.absolute().parent}).")
-    if (path / "config.yaml").is_file():
+    paths = [Path(p) for p in arguments.path]
+    for path in paths:
+        if not path.exists():
+            raise UserError(f"{path} does not exist (looked in {path.absolute().parent}).")
+    path, several = paths[0], paths if len(paths) > 1 else paths[0]
+    if len(paths) > 1:
+        from sciml.datasets.inspection import describe
+
+        found = describe(several, hints.read(arguments))
+    elif (path / "config.yaml").is_file():
         found = _run(path)
     elif path.suffix == ".pt" and (checkpoint := _checkpoint(path)) is not None:
         found = checkpoint
@@ -51,7 +61,7 @@ def execute(arguments: Namespace, reporter: Reporter) -> Result:
 
         picture = Path(arguments.get("out") or f"{path.resolve().stem}.png")
         with reporter.task(f"draw {picture}", 1) as task:
-            found["picture"] = str(plot(path, picture, hints.read(arguments)))
+            found["picture"] = str(plot(several, picture, hints.read(arguments)))
             task.update(1)
     return Result(found, outline(found))
 
