@@ -889,11 +889,11 @@ def generate(
                     journal.add(found)
                     done[job] = found
                     ready += job.samples
-                    if announce is not None and first.seconds is None:
-                        seconds = _seconds(
-                            recipe, {job: found}, [j for j in todo if j not in done], workers
-                        )
-                        first = replace(first, seconds=seconds, samples=total - ready, shards=left)
+                    if announce is not None and first.seconds is None and left:
+                        rest = [j for j in todo if j not in done]
+                        seconds = _seconds(recipe, {job: found}, rest, first.workers)
+                        needed = _bytes(recipe, rest)
+                        first = Estimate(total - ready, left, needed, first.free, seconds, first.workers)
                         announce(first)
                     if progress is not None:
                         progress(ready, total)

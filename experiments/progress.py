@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Protocol
 
 
@@ -16,33 +18,84 @@ class Task(Protocol):
         """`done` units are finished; `note` is a short remark such as the loss; `total` corrects the sum."""
 
 
-class _Quiet:
-    def update(self, done: int, note: str = "", total: int | None = None) -> None:
-        pass
+def duration(seconds: float) -> str:
+    """A time as people say it: 0.4 s, 75 s, 12 min, 5 h 20 min."""
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+class _Pace:
+    """How fast it goes and how long it still takes; what stood before the start counts for neither."""
+
+    def __init__(self) -> None:
+        self._first: tuple[float, int] | None = None
+
+    def text(self, done: int, total: int) -> str:
+        now = time.monotonic()
+        if self._first is None or done < self._first[1]:
+            self._first = (now, done)
+        began, before = self._first
+        if done <= before or now <= began:
+            return ""
+        rate = (done - before) / (now - began)
+        left = f", {duration((total - done) / rate)} left" if done < total else ""
+        return f"{rate:.3g}/s{left}"
 
 
 class _Lines:
     """A line at the start, every half minute, and at the end."""
 
-    def __init__(self, title: str, total: int, every: float = 30.0) -> None:
-        self.title, self.total, self.every = title, total, every
+    def __init__(self, title: str, total: int, say: Callable[[str], None], every: float = 30.0) -> None:
+        self.title, self.total, self.every, self._say = title, total, every, say
         self.began = self.last = time.monotonic()
         self.done, self.note = 0, ""
-        print(f"{title}: {total} to do", file=sys.stderr, flush=True)
+        self._pace, self._how_fast = _Pace(), ""
+        say(f"{title}: {total} to do")
 
     def update(self, done: int, note: str = "", total: int | None = None) -> None:
         self.done, self.note, self.total = done, note or self.note, total or self.total
+        self._how_fast = self._pace.text(done, self.total)
         if time.monotonic() - self.last >= self.every:
             self.last = time.monotonic()
-            print(f"{self.title}: {done}/{self.total} {self.note}".rstrip(), file=sys.stderr, flush=True)
+            self._tell(f"{done}/{self.total}")
+
+    def _tell(self, how_far: str) -> None:
+        rest = ", ".join(part for part in (self._how_fast, self.note) if part)
+        self._say(f"{self.title}: {how_far}" + (f", {rest}" if rest else ""))
 
     def close(self) -> None:
-        spent = time.monotonic() - self.began
-        print(
-            f"{self.title}: {self.done}/{self.total} in {spent:.1f} s {self.note}".rstrip(),
-            file=sys.stderr,
-            flush=True,
-        )
+        self._tell(f"{self.done}/{self.total} in {duration(time.monotonic() - self.began)}")
+
+
+class _All:
+    """Several followers of one piece of work."""
+
+    def __init__(self, parts: Sequence[Task]) -> None:
+        self._parts = parts
+
+    def update(self, done: int, note: str = "", total: int | None = None) -> None:
+        for part in self._parts:
+            part.update(done, note, total)
+
+
+class _Log:
+    """Lines with the time of day at the end of a file, which is made when the first one comes into its folder."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._waiting: list[str] = []
+
+    def say(self, text: str) -> None:
+        self._waiting.append(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
+        if self._path.parent.is_dir():
+            # A log that cannot be written must not end the work that it tells of.
+            with contextlib.suppress(OSError), self._path.open("a", encoding="utf-8") as file:
+                file.writelines(self._waiting)
+            self._waiting = []
 
 
 class Reporter:
@@ -61,35 +114,46 @@ class Reporter:
             print(text, file=sys.stderr, flush=True)
 
     @contextmanager
-    def task(self, title: str, total: int) -> Iterator[Task]:
-        """Follow `total` units of work."""
-        if self.quiet:
-            yield _Quiet()
-        elif not sys.stderr.isatty():
-            lines = _Lines(title, total)
-            yield lines
-            lines.close()
-        else:
-            yield from _bar(title, total)
+    def task(self, title: str, total: int, log: Path | None = None) -> Iterator[Task]:
+        """Follow `total` units of work.
+
+        Args:
+            title: what is done.
+            total: units of it.
+            log: a file that gets the same as plain lines, also when nothing else is said.
+        """
+        with contextlib.ExitStack() as stack:
+            parts: list[Task] = []
+            if not self.quiet and sys.stderr.isatty():
+                parts.append(stack.enter_context(_bar(title, total)))
+            elif not self.quiet:
+                parts.append(stack.enter_context(contextlib.closing(_Lines(title, total, self.say))))
+            if log is not None:
+                lines = _Lines(title, total, _Log(log).say)
+                parts.append(stack.enter_context(contextlib.closing(lines)))
+            yield _All(parts)
 
 
+@contextmanager
 def _bar(title: str, total: int) -> Iterator[Task]:
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
-        TimeRemainingColumn(),
+        TextColumn("{task.fields[pace]}"),
         TextColumn("{task.fields[note]}"),
     )
     with Progress(*columns, console=Console(stderr=True)) as progress:
-        task = progress.add_task(title, total=total, note="")
+        task = progress.add_task(title, total=total, note="", pace="")
+        pace = _Pace()
 
         class Bar:
             def update(self, done: int, note: str = "", total: int | None = None) -> None:
-                progress.update(task, completed=done, total=total)
+                how_fast = pace.text(done, total or int(progress.tasks[0].total or 0))
+                progress.update(task, completed=done, total=total, pace=how_fast)
                 if note:
                     progress.update(task, note=note)
 
