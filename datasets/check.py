@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from sciml.datasets import schema
+from sciml.datasets.audit import facts, invariants, spectra, under_resolved
 from sciml.datasets.dataset import Dataset, Hints
 from sciml.datasets.defect import BLUNT, Verdict, judge, stored_frame
 from sciml.datasets.duplicates import Duplicates
@@ -23,7 +24,7 @@ from sciml.datasets.residual import residual
 from sciml.datasets.splits import Pairs, Split
 from sciml.datasets.statistics import measure
 from sciml.datasets.survey import Survey, survey
-from sciml.datasets.writer import PART
+from sciml.datasets.writer import PART, write_json
 from sciml.errors import UserError
 
 Progress = Callable[[int, int], None]
@@ -59,38 +60,70 @@ def check(
         UserError: the path is no dataset that can be opened, or the equation does not fit it.
     """
     dataset = open_dataset(path, hints)
-    known, where = known_equation(dataset, equation)
     collector = Collector()
     for note in dataset.notes:
         collector.add(Finding("note", str(path), note))
+    for finding in (*_schema(dataset), *_manifest(dataset)):
+        collector.add(finding)
+    measured, audit = _examine(dataset, collector, equation, progress)
+    return Report(str(path), tuple(collector.results()), measured, audit)
+
+
+def write_audit(folder: str | Path, progress: Progress = lambda done, total: None) -> Report:
+    """Measure what the values of a generated dataset show and keep it as audit.json and audit.png.
+
+    What `check` says of files is left out: their checksums stand in the manifest.
+    """
+    from sciml.datasets.audit_picture import draw_audit
+
+    dataset = open_dataset(folder)
+    collector = Collector()
+    measured, audit = _examine(dataset, collector, None, progress)
+    report = Report(dataset.name, tuple(collector.results()), measured, audit)
+    write_json(dataset.path / "audit.json", report.as_dict())
+    draw_audit(report, dataset.certificate, dataset.path / "audit.png")
+    return report
+
+
+def _examine(
+    dataset: Dataset, collector: Collector, equation: Stated | None, progress: Progress
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Values, statistics, resolution and equation: a few numbers for people, and all that was measured."""
+    known, where = known_equation(dataset, equation)
     measured: dict[str, Any] = {
         "layout": dataset.kind,
         "splits": {s: len(v) for s, v in dataset.splits.items()},
         "equation": where,
     }
-    for finding in (*_schema(dataset), *_manifest(dataset)):
-        collector.add(finding)
     surveys = _surveys(dataset, collector, progress)
-    if all(seen.finite for seen in surveys.values()):
-        for finding in _statistics(dataset):
-            collector.add(finding)
+    audit: dict[str, Any] = {name: facts(split, surveys[name]) for name, split in dataset.splits.items()}
+    if known is None:
+        level = "warning" if dataset.manifest else "note"
+        text = f"the equation was not checked: {where}"
+        collector.add(Finding(level, "equation", text, "equation"))  # type: ignore[arg-type]
+    if not all(seen.finite for seen in surveys.values()):
+        return measured, audit
+    for finding in _statistics(dataset):
+        collector.add(finding)
+    for name, split in dataset.splits.items():
+        found = spectra(split)
+        if found is not None:
+            audit[name]["spectra"] = found.as_dict()
+            for finding in under_resolved(name, found):
+                collector.add(finding, "under-resolved", name)
         if known is None:
-            level = "warning" if dataset.manifest else "note"
-            text = f"the equation was not checked: {where}"
-            collector.add(Finding(level, "equation", text, "equation"))  # type: ignore[arg-type]
-        else:
-            for name, split in dataset.splits.items():
-                verdict = judge(known, split, surveys[name].suspects)
-                measured |= _measured(name, verdict)
-                for finding in _judged(name, verdict, known.origin):
-                    collector.add(finding)
-                if isinstance(split, Split):
-                    for finding in (
-                        *_time_step(name, split, known.dt),
-                        *_residual(name, split, known, measured),
-                    ):
-                        collector.add(finding)
-    return Report(str(path), tuple(collector.results()), measured)
+            continue
+        verdict = judge(known, split, surveys[name].suspects)
+        measured |= _measured(name, verdict)
+        if isinstance(verdict, Verdict):
+            audit[name]["gaps"] = [vars(gap) for gap in verdict.gaps]
+        for finding in _judged(name, verdict, known.origin):
+            collector.add(finding)
+        if isinstance(split, Split):
+            audit[name]["drift_of_invariants"] = invariants(known, split)
+            for finding in (*_time_step(name, split, known.dt), *_residual(name, split, known, measured)):
+                collector.add(finding)
+    return measured, audit
 
 
 def _surveys(dataset: Dataset, collector: Collector, progress: Progress) -> Mapping[str, Survey]:

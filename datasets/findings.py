@@ -32,11 +32,19 @@ class Finding:
 
 @dataclass(frozen=True)
 class Report:
-    """What a check found. `ok` without errors; warnings are for a person to judge."""
+    """What a check found. `ok` without errors; warnings are for a person to judge.
+
+    Args:
+        path: of what.
+        findings: what was noticed.
+        measured: a few numbers and words for people, by name.
+        audit: per split what was measured of its values, for files and pictures.
+    """
 
     path: str
     findings: tuple[Finding, ...]
     measured: dict[str, Any] = field(default_factory=dict)
+    audit: dict[str, Any] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
@@ -57,6 +65,7 @@ class Report:
             "ok": self.ok,
             "findings": [vars(f) for f in self.findings],
             "measured": self.measured,
+            "audit": self.audit,
         }
 
     def __str__(self) -> str:

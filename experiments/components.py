@@ -32,9 +32,15 @@ MODULES = (
     "sciml.regularizers",
     "sciml.constraints",
     "sciml.pdes",
+    "sciml.odes",
     "sciml.domains",
 )
-HOMES = {"network": "sciml.models", "constraint": "sciml.constraints", "objective": "sciml.objectives"}
+HOMES = {
+    "network": "sciml.models",
+    "constraint": "sciml.constraints",
+    "objective": "sciml.objectives",
+    "equation": "sciml.pdes",
+}
 
 # Arguments that the data fill in, by the part of a variant and the name they have in constructors.
 FILLED: Mapping[str, tuple[str, ...]] = {
