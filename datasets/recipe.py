@@ -1,7 +1,7 @@
 """How a dataset is made: equation, parameter ranges, initial states, grid, solver, seed.
 
-A recipe is a Python file that exports `RECIPE`. Those that come with the package are known by name, a
-user's own by the path of the file.
+A recipe is a Python file that exports `RECIPE`, or a YAML file (`recipe_yaml`). Those that come with the package
+are known by name, a user's own by the path of the file.
 """
 
 from __future__ import annotations
@@ -112,6 +112,7 @@ class Recipe:
             it again, with the next attempt of its generator, "leave_out" stores one sample less. Both are
             recorded.
         source: the file it was loaded from, filled in by `load_recipe`.
+        parts: further files that it stands on, filled in likewise: the base of a YAML file, the user's classes.
 
     Raises:
         ValueError: a number is out of range or a split lacks its steps.
@@ -137,6 +138,7 @@ class Recipe:
     bounds: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     rejection: Literal["redraw", "leave_out"] = "redraw"
     source: str | None = field(default=None, compare=False)
+    parts: tuple[str, ...] = field(default=(), compare=False)
 
     def __post_init__(self) -> None:
         if not self.samples or min(self.samples.values()) < 0:
@@ -266,6 +268,8 @@ class Recipe:
             optional["bounds"] = {name: list(pair) for name, pair in sorted(self.bounds.items())}
         if self.rejection != "redraw":
             optional["rejection"] = self.rejection
+        if self.parts:
+            optional["parts_sha256"] = [sha256_file(Path(part)) for part in self.parts]
         return optional | {
             "name": self.name,
             "pde": _describe(self.pde),
@@ -321,7 +325,7 @@ def known_recipes() -> tuple[str, ...]:
 
 
 def load_recipe(name: str | Path) -> Recipe:
-    """A recipe by name, or by the path of a Python file that exports `RECIPE`.
+    """A recipe by name, or by the path of a Python file that exports `RECIPE` or of a YAML file.
 
     Raises:
         UserError: there is no such recipe, or the file does not export one.
@@ -337,6 +341,10 @@ def load_recipe(name: str | Path) -> Recipe:
     if text in known:
         module = importlib.import_module(f"sciml.datasets.recipes.{text}")
         path = Path(cast(str, module.__file__))
+    elif path.suffix in (".yaml", ".yml"):
+        from sciml.datasets.recipe_yaml import read_recipe
+
+        return read_recipe(path)
     elif path.suffix == ".py":
         if not path.is_file():
             raise UserError(f"The recipe file {path} does not exist.")
@@ -352,7 +360,7 @@ def load_recipe(name: str | Path) -> Recipe:
         hint = f" Did you mean {near[0]!r}?" if near else ""
         raise UserError(
             f"There is no recipe {text!r}.{hint} Known recipes: {', '.join(known)}. Your own one works by the "
-            "path of its .py file."
+            "path of its .py or .yaml file."
         )
     recipe = getattr(module, "RECIPE", None)
     if not isinstance(recipe, Recipe):
