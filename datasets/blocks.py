@@ -77,7 +77,14 @@ class _Filtered:
         if "t" in self._variable.axes:
             choose[self._variable.axes.index("t")] = frames
         count = len(range(*frames.indices(self._shape[1])))
-        return arrange(self._dataset[tuple(choose)], self._variable, (1, count, *self._shape[2:]))[0]
+        try:
+            values = self._dataset[tuple(choose)]
+        except (OSError, RuntimeError) as error:
+            raise UserError(
+                f"{self._variable.name!r}, sample {sample} cannot be read from its file: {error}. The file is damaged, or "
+                "was compressed by a method that is not installed here."
+            ) from error
+        return arrange(values, self._variable, (1, count, *self._shape[2:]))[0]
 
 
 class _Opened:
@@ -191,6 +198,10 @@ class _Lazy:
         raise NotImplementedError
 
 
+LARGEST, RATIO = 64 << 20, 1100
+"""Bytes that a chunk or frame may have in any case, and how many times those that are stored (gzip reaches 1032)."""
+
+
 def _expected(variable: Variable, shape: tuple[int, ...]) -> dict[str, int]:
     """Letter -> size of the axes that a block of `shape` fixes."""
     return dict(zip("nt" + "xyz"[: len(shape) - 3], (*shape[:2], *shape[3:]), strict=True))
@@ -218,6 +229,18 @@ def stored_array(file: h5py.File, variable: Variable, shape: tuple[int, ...]) ->
         raise UserError(
             f"{place} keeps its values in other files, which are not read. Copy them into one file."
         )
+    if node.chunks is not None:
+        # A chunk is taken into memory whole, and a hostile one claims to be larger than anything behind it.
+        size = node.dtype.itemsize * math.prod(node.chunks)
+        frame = node.dtype.itemsize * math.prod(
+            n for n, a in zip(node.shape, variable.axes, strict=False) if a not in "nt"
+        )
+        stored = node.id.get_storage_size()
+        if max(size, frame) > max(LARGEST, RATIO * stored):
+            raise UserError(
+                f"{place} claims chunks of {size:.3g} bytes and frames of {frame:.3g}, of which {stored} are stored. No "
+                "compression does that; the file is damaged or made to do harm."
+            )
     sizes = _expected(variable, shape)
     fits = len(node.shape) == len(variable.axes) and all(
         sizes.get(letter, n) == n for letter, n in zip(variable.axes, node.shape, strict=True)

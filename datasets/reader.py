@@ -196,19 +196,16 @@ def open(path: Source, hints: Hints | None = None, *, select: str | None = None)
         UserError: there is nothing, it is cut off, its layout is not known, or it does not say what a hint has to.
     """
     hints = hints or Hints()
-    if isinstance(path, str | Path):
+    if isinstance(path, str | os.PathLike):
         if isinstance(path, str) and re.search(r"[*?\[]", path) and not Path(path).exists():
             matches = [Path(p) for p in glob.glob(path)]
             if not matches:
                 raise UserError(f"{path} matches no file.")
-            dataset = _open_several(matches, hints)
-        else:
-            dataset = _open(Path(path), hints, select)
-    else:
-        if not path:
-            raise UserError("open got an empty list; give the folder or file of a dataset.")
-        dataset = _open_several([Path(p) for p in path], hints)
-    return _divided(dataset, hints)
+            return _open_several(matches, hints)
+        return _open(Path(path), hints, select)
+    if not path:
+        raise UserError("open got an empty list; give the folder or file of a dataset.")
+    return _open_several([Path(p) for p in path], hints)
 
 
 def _divided(dataset: Dataset, hints: Hints) -> Dataset:

@@ -20,6 +20,7 @@ import h5py
 import numpy as np
 import torch
 
+from sciml.datasets.guard import examine
 from sciml.domains import AXIS_NAMES, Cloud, Domain, Grid, Mesh, Point
 from sciml.errors import UserError
 from sciml.trajectory import Field
@@ -52,14 +53,10 @@ def open_hdf5(path: Path) -> h5py.File:
     """
     if not path.is_file():
         raise UserError(f"{path} does not exist.")
+    examine(path)
     try:
         return h5py.File(path, "r")
-    except OSError as error:
-        if "truncated" in str(error):
-            raise UserError(
-                f"{path} is cut off: {path.stat().st_size} bytes are there, and HDF5 says {error}. "
-                "Copy or generate it again."
-            ) from error
+    except OSError as error:  # it changed since it was examined
         raise UserError(
             f"{path} cannot be read as HDF5: {error}. Expected a complete HDF5 file."
         ) from error
