@@ -36,7 +36,7 @@ KNOWN = (
     "files of neuraloperator, labelled arrays (NetCDF4, Zarr), or arrays of your own (.npy, .npz, .mat, .csv)"
 )
 
-Source = str | Path | Sequence[str | Path]
+Source = str | os.PathLike[str] | Sequence[str | Path]
 """A folder, a file, a pattern of files, or several files that make one dataset."""
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"

@@ -9,6 +9,7 @@ after the other in an .npz file, the velocities as plain float32 in a .dat file 
 from __future__ import annotations
 
 import json
+import math
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -363,6 +364,12 @@ def _mesh_memory(name: str, path: Path, hints: Hints, meshes: dict[str, Mesh]) -
     if not fits:
         raise UserError(
             f"{path}: its arrays do not fit together: {', '.join(f'{k} {v.shape}' for k, v in arrays.items())}."
+        )
+    size, stored = 4 * math.prod(shape), path.with_suffix(".dat").stat().st_size
+    if size != stored:
+        raise UserError(
+            f"{path.with_suffix('.dat')} has {stored} bytes; {size} are expected of velocities of shape {shape} in float32. "
+            "It is cut off, or does not belong to the meshes."
         )
     if hints.dt is None or not hints.dt > 0:
         raise UserError(f"{path} does not say the time between frames; pass hints=Hints(dt=...).")

@@ -119,6 +119,10 @@ class _Arrays:
         lengths = [self._lengths(f) for f in features.values() if f.kind == "dynamic_varlen"]
         if lengths:
             frames = len(lengths[0])
+        if frames > example.record.size:  # before anything of that length is made
+            raise UserError(
+                f"{self.place} has {example.record.size} bytes, which cannot hold {frames} frames."
+            )
         self.frames = frames
         self.starts: dict[str, np.ndarray] = {}
         self.counts: dict[str, np.ndarray] = {}
