@@ -20,10 +20,11 @@ from sciml.datasets.generate import Solved, draw_batch, layout, solve
 from sciml.datasets.recipe import Recipe
 from sciml.domains import Cloud, Domain, Grid, Mesh, Point
 from sciml.odes.base import ODE
-from sciml.pdes.base import Elliptic
+from sciml.pdes.base import PDE, Elliptic
 from sciml.resample import resample
 from sciml.solvers import build
 from sciml.solvers.verify.measure import relative_errors
+from sciml.trajectory import Field
 
 TIGHT = 1e-13
 """Tolerance of the steps that data of a system without space are held against, where those have one too."""
@@ -38,7 +39,9 @@ def certify(recipe: Recipe, out: Path | None = None, samples: int = 2) -> dict[s
         samples: how many to solve again.
 
     Returns what certificate.json holds: per field and time the relative L2 error (mean and largest over
-    the samples), the largest rounding error of storage, and the drift of the invariants.
+    the samples), its parts from the grid alone and from the substeps alone where the solver takes a number of
+    them, how much of it is a displacement of the pattern, the same solver in float32, the largest rounding error of
+    storage, and the drift of the invariants.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -59,8 +62,22 @@ def _certify(recipe: Recipe, out: Path | None, samples: int) -> dict[str, Any]:
     data = solve(recipe, parameters, initial, own, steps, recipe.substeps, stored, torch.float64)
     reference, how = _reference(recipe, split, keys, parameters, initial, own, steps, stored, data)
     times = [recipe.dt * t for t in range(data.states.shape[1])]
-    errors = relative_errors(data.states, reference, fields, stored)
-    names = [f.name for f in fields]
+    equation = recipe.equation(parameters, stored)
+    scales = equation.scales(data.states[:, 0].double(), stored) if isinstance(equation, PDE) else {}
+
+    def compare(states: Tensor, with_: Tensor) -> dict[str, dict[str, list[float | None]]]:
+        errors = relative_errors(
+            states, with_, fields, stored, {n: v[: len(states)] for n, v in scales.items()}
+        )
+        return {
+            f.name: {
+                "mean": _finite(errors[:, :, i].mean(dim=0)),
+                "max": _finite(errors[:, :, i].amax(dim=0)),
+            }
+            for i, f in enumerate(fields)
+        }
+
+    error = compare(data.states, reference)
     return {
         "recipe": recipe.name,
         "split": split,
@@ -68,19 +85,99 @@ def _certify(recipe: Recipe, out: Path | None, samples: int) -> dict[str, Any]:
         "method": data.method,
         "reference": how,
         "times": times,
-        "error": {
-            name: {
-                "mean": _finite(errors[:, :, i].mean(dim=0)),
-                "max": _finite(errors[:, :, i].amax(dim=0)),
-            }
-            for i, name in enumerate(names)
-        },
-        "within_one_percent_until": {
-            name: _reliable(errors[:, :, i].amax(dim=0), times) for i, name in enumerate(names)
-        },
+        "error": error,
+        "within_one_percent_until": {name: _reliable(e["max"], times) for name, e in error.items()},
+        "parts": _parts(recipe, parameters, initial, own, steps, stored, data, reference, compare),
+        "displacement": _displacement(data.states[:, -1], reference[:, -1], fields, stored)
+        if steps
+        else {},
+        "float32": _single(recipe, parameters, initial, own, steps, stored, data, compare),
+        "scales": {name: float(value.max()) for name, value in scales.items()},
         "rounding": _rounding(out, data, recipe, stored),
         "invariants": _drift(recipe, parameters, data.states, stored),
     }
+
+
+Errors = dict[str, dict[str, list[float | None]]]
+Compare = Callable[[Tensor, Tensor], Errors]
+
+
+def _parts(
+    recipe: Recipe,
+    parameters: dict[str, Tensor],
+    initial: Tensor,
+    own: Domain,
+    steps: int,
+    stored: Domain,
+    data: Solved,
+    reference: Tensor,
+    compare: Compare,
+) -> dict[str, Errors]:
+    """The error of time alone and of space alone, by a third run: the data's grid with the reference's substeps.
+
+    Empty where the solver chooses its substeps by the state, since those follow the grid.
+    """
+    if not data.substeps or not steps or isinstance(own, Point):
+        return {}
+    between = solve(
+        recipe, parameters, initial, own, steps, 2 * data.substeps, stored, torch.float64
+    ).states
+    return {"time": compare(data.states, between), "space": compare(between, reference)}
+
+
+def _single(
+    recipe: Recipe,
+    parameters: dict[str, Tensor],
+    initial: Tensor,
+    own: Domain,
+    steps: int,
+    stored: Domain,
+    data: Solved,
+    compare: Compare,
+) -> Errors:
+    """The first sample by the same solver in float32, against what it gave before; empty if it knows no float32."""
+    if recipe.dtype != "float64" or isinstance(own, Mesh):
+        return {}
+    first = {name: values[:1] for name, values in parameters.items()}
+    try:
+        # Substeps as they were, where they have a number, so that rounding is the only difference.
+        single = replace(recipe, dtype="float32")
+        substeps = data.substeps if recipe.substeps is None else recipe.substeps
+        states = solve(single, first, initial[:1], own, steps, substeps, stored, torch.float64).states
+    except (RuntimeError, TypeError, ValueError, NotImplementedError):
+        return {}
+    return compare(states, data.states[:1])
+
+
+def _displacement(
+    data: Tensor, reference: Tensor, fields: tuple[Field, ...], stored: Domain
+) -> dict[str, dict[str, float]]:
+    """How much of the error of a state (B, C, *points) is that of a pattern in another place.
+
+    The shift d that makes d . grad(reference) most like the error, by least squares: its largest size over samples in
+    points, and the part of the mean square error that it explains.
+    """
+    if not isinstance(stored, Grid) or min(stored.shape) < 3:
+        return {}
+    out, start, axes = {}, 0, tuple(range(-stored.dimension, 0))
+    for f in fields:
+        count = stored.dimension**f.rank
+        a, b = (x[:, start : start + count].double() for x in (data, reference))
+        start += count
+        slopes = torch.gradient(b, dim=axes)  # per point
+        points, explained, whole = 0.0, 0.0, 0.0
+        for i in range(len(a)):
+            matrix = torch.stack([s[i].flatten() for s in slopes], dim=1)
+            error = (b[i] - a[i]).flatten()
+            if not bool(torch.isfinite(matrix).all() and torch.isfinite(error).all()):
+                continue
+            shift = torch.linalg.lstsq(matrix, error.unsqueeze(1), driver="gelsd").solution
+            points = max(points, float(shift.norm()))
+            explained += float((matrix @ shift).square().sum())
+            whole += float(error.square().sum())
+        if whole > 0:
+            out[f.name] = {"points": points, "share": explained / whole}
+    return out
 
 
 def _reference(
@@ -148,12 +245,12 @@ def _interpolated(states: Tensor, source: Mesh, target: Mesh) -> Tensor:
     return torch.from_numpy(found.T).reshape(*states.shape[:3], -1)
 
 
-def _reliable(errors: Tensor, times: list[float]) -> float | None:
+def _reliable(errors: list[float | None], times: list[float]) -> float | None:
     """The last time up to which no error reaches one percent; None if the first frame does."""
-    bad = torch.nonzero(~(errors < 0.01)).flatten()
-    if not len(bad):
-        return times[-1]
-    return times[int(bad[0]) - 1] if int(bad[0]) else None
+    for i, error in enumerate(errors):
+        if error is None or not error < 0.01:
+            return times[i - 1] if i else None
+    return times[-1]
 
 
 def _finite(values: Tensor) -> list[float | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -59,13 +60,13 @@ class Report:
         )
 
     def as_dict(self) -> dict[str, Any]:
-        """Ready for JSON."""
+        """Ready for JSON, which knows no infinity and no NaN: they become null."""
         return {
             "path": self.path,
             "ok": self.ok,
             "findings": [vars(f) for f in self.findings],
-            "measured": self.measured,
-            "audit": self.audit,
+            "measured": _finite(self.measured),
+            "audit": _finite(self.audit),
         }
 
     def __str__(self) -> str:
@@ -74,6 +75,14 @@ class Report:
             lines += [f"  {f.level}: {f.where}: {f.message}" for f in self.of(topic)]
         lines += [f"  {name}: {_plain(value)}" for name, value in self.measured.items()]
         return "\n".join(lines)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _finite(entry) for name, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _plain(value: Any) -> str:

@@ -951,9 +951,11 @@ def _finish(recipe: Recipe, out: Path, *, certificate: bool) -> None:
         make_statistics(out)
     if certificate:
         from sciml.datasets.certificate import certify
+        from sciml.datasets.check import write_audit
         from sciml.datasets.inspection import plot, write_card
 
         write_json(out / "certificate.json", certify(recipe, out))
+        write_audit(out)
         write_card(out)
         plot(out, out / "preview.png")
 

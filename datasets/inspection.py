@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sciml.datasets.dataset import Dataset, Hints
-from sciml.datasets.reader import Source
+from sciml.datasets.reader import Source, read_json
 from sciml.datasets.reader import open as open_dataset
 from sciml.datasets.schema import describe_domain
 from sciml.datasets.splits import Pairs, Split
@@ -299,6 +299,14 @@ def card(dataset: Dataset) -> str:
     ]
     if dataset.certificate:
         lines += ["", "## How good it is", "", *_certificate(dataset.certificate)]
+        sides = {side for pair in domain.get("sides", []) for side in pair}
+        if sides & {"outflow", "inflow"} and any("displacement" in line for line in lines):
+            lines.append(
+                "Nothing holds a flow between open sides: what waves leave wrong in it as they go out, an error of first "
+                "order in the spacing, moves it on and on."
+            )
+    if (dataset.path / "audit.json").is_file():
+        lines += ["", "## What its values show", "", *_audit(read_json(dataset.path / "audit.json"))]
     return "\n".join(lines) + "\n"
 
 
@@ -338,10 +346,78 @@ def _certificate(certificate: Mapping[str, Any]) -> list[str]:
         if until != certificate["times"][-1]:
             reach = "nowhere" if until is None else f"up to t = {until:g}"
             lines += ["", f"{name} is known to within one percent {reach}."]
+    for name, size in certificate.get("scales", {}).items():
+        lines += [
+            "",
+            f"{name} vanishes in the exact solution; its error is measured by {size:.3g} instead of itself.",
+        ]
+    lines += _reasons(certificate)
     rounding = ", ".join(f"{name} {value:.1e}" for name, value in certificate["rounding"].items())
     lines += ["", f"Lost by storing float32, at most: {rounding}."]
     for name, drift in certificate["invariants"].items():
         lines.append(
             f"Drift of the invariant {name!r}: {drift['absolute']:.1e} absolute, {drift['relative']:.1e} relative."
         )
+    return lines
+
+
+def _reasons(certificate: Mapping[str, Any]) -> list[str]:
+    """Where the error comes from: grid or substeps, and whether it is one of place."""
+
+    def largest(errors: Mapping[str, Any]) -> str:
+        return ", ".join(
+            f"{name} {max((v for v in e['max'] if v is not None), default=math.nan):.1e}"
+            for name, e in errors.items()
+        )
+
+    lines = []
+    if parts := certificate.get("parts"):
+        lines += [
+            "",
+            f"Of the grid alone, the largest: {largest(parts['space'])}; of the substeps alone: {largest(parts['time'])}.",
+        ]
+    if single := certificate.get("float32"):
+        lines += ["", f"The same solver in float32 differs by, the largest: {largest(single)}."]
+    for name, found in certificate.get("displacement", {}).items():
+        last = certificate["error"][name]["max"][-1]
+        if last is not None and last > 1e-3 and found["share"] > 0.5:
+            lines += [
+                "",
+                f"{100 * found['share']:.0f} % of the mean square error of {name} in the last frame is a displacement of the "
+                f"pattern, by up to {found['points']:.2g} points.",
+            ]
+    return lines
+
+
+def _audit(audit: Mapping[str, Any]) -> list[str]:
+    """The audit in a few lines and a table; audit.png draws it."""
+    counts = {level: sum(f["level"] == level for f in audit["findings"]) for level in ("error", "warning")}
+    lines = [
+        f"{counts['error']} errors and {counts['warning']} warnings; audit.png has histograms and spectra, audit.json all "
+        "of it. From stored frame to stored frame the solver was followed again; a gap is an error if it is larger than "
+        "what the solver's own errors explain.",
+        "",
+        "| split | channel | smallest | largest | drift of the mean |",
+        "|---|---|---|---|---|",
+    ]
+    for name, entry in audit["audit"].items():
+        drift = entry.get("drift_of_means", {})
+        for channel, found in entry["values"].items():
+            numbers = (found["smallest"], found["largest"], drift.get(channel))
+            shown = " | ".join("" if v is None else f"{v:.3g}" for v in numbers)
+            lines.append(f"| {name} | {channel} | {shown} |")
+    measured = audit["measured"]
+    for name in audit["audit"]:
+        if found := measured.get(f"judgement of {name}"):
+            explained = (
+                "" if found["allowed"] is None else f", of which {found['allowed']:.2g} would be explained"
+            )
+            lines += [
+                "",
+                f"Gap to the equation in {name!r}, the most remarkable of {found['tests']}: {found['gap']:.2g} of the "
+                f"change{explained}.",
+            ]
+    for finding in audit["findings"]:
+        if finding["level"] != "note":
+            lines += ["", f"{finding['level']}: {finding['where']}: {finding['message']}."]
     return lines

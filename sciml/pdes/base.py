@@ -32,6 +32,14 @@ class PDE(ABC):
         """Quantities that the exact flow keeps, name -> (B,); none unless the equation states them."""
         return {}
 
+    def scales(self, u: Tensor, domain: Domain) -> Mapping[str, Tensor]:
+        """L2 norms (B,) by which errors of a field are measured where its own norm is smaller; none unless stated.
+
+        For fields that vanish in the exact solution, such as what cleans a divergence: an error of them is large or
+        small beside the fields that they act on, never beside themselves.
+        """
+        return {}
+
     def project(self, u: Tensor, calc: Calculus) -> Tensor:
         """The state nearest to u that the equation admits, (B, C, *points); u itself unless it says otherwise.
 

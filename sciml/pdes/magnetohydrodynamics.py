@@ -208,6 +208,14 @@ class IdealMHD(ConservationLaw):
         totals = integral(u, domain)
         return {f"total_{name}": totals[:, i] for i, name in enumerate(names) if kept[i]}
 
+    def scales(self, u: Tensor, domain: Domain) -> Mapping[str, Tensor]:
+        """psi, which is zero in the exact flow, is measured by c |B|: of that size a psi changes B as fast as B itself."""
+        weights = domain.weights(dtype=u.dtype, device=u.device) if hasattr(domain, "weights") else 1.0
+        square = (
+            self.magnetic(u).square().sum(1, keepdim=True) * self._cleaning(u).square() * weights
+        ).flatten(1)
+        return {"cleaning": square.sum(dim=1).sqrt()}
+
     def exact(self, x: Tensor, t: Tensor | float) -> Tensor:
         """A field at rest in a gas that moves with v = 1 along each axis, through which a density wave runs.
 

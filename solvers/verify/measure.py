@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -51,10 +51,17 @@ def self_convergence(
     return relative_errors(torch.stack(states, dim=1), torch.stack(references, dim=1), channels, grid)
 
 
-def relative_errors(data: Tensor, reference: Tensor, fields: tuple[Field, ...], domain: Domain) -> Tensor:
+def relative_errors(
+    data: Tensor,
+    reference: Tensor,
+    fields: tuple[Field, ...],
+    domain: Domain,
+    scales: Mapping[str, Tensor] | None = None,
+) -> Tensor:
     """||data - reference|| / ||reference|| per sample, time and field, (B, T, F), over the domain.
 
-    Where the reference vanishes at some time, a thousandth of its largest norm over time is the measure.
+    Where the reference vanishes at some time, a thousandth of its largest norm over time is the measure; where the
+    field's entry in `scales`, a norm (B,), is larger, that one (see `PDE.scales`).
     Without space, where a norm is that of one number on its way through zero, it is the root mean square
     over time. What blew up is not finite.
 
@@ -75,6 +82,8 @@ def relative_errors(data: Tensor, reference: Tensor, fields: tuple[Field, ...], 
         if isinstance(domain, Point):
             size = size.square().nan_to_num(0.0, posinf=0.0).mean(dim=1, keepdim=True).sqrt()
         floor = 1e-3 * size.nan_to_num(0.0).amax(dim=1, keepdim=True).clamp(min=1e-300)
+        if scales and f.name in scales:
+            floor = torch.maximum(floor, scales[f.name].to(torch.float64).reshape(-1, 1))
         out.append(gap / torch.maximum(size, floor))
     return torch.stack(out, dim=2)
 
