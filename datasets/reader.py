@@ -196,6 +196,11 @@ def open(path: Source, hints: Hints | None = None, *, select: str | None = None)
         UserError: there is nothing, it is cut off, its layout is not known, or it does not say what a hint has to.
     """
     hints = hints or Hints()
+    return _divided(_undivided(path, hints, select), hints)
+
+
+def _undivided(path: Source, hints: Hints, select: str | None) -> Dataset:
+    """The dataset with the splits of its source."""
     if isinstance(path, str | os.PathLike):
         if isinstance(path, str) and re.search(r"[*?\[]", path) and not Path(path).exists():
             matches = [Path(p) for p in glob.glob(path)]
