@@ -528,9 +528,8 @@ def _line(path: Path, array: _Stored) -> np.ndarray | None:
     if sum(n != 1 for n in array.shape) > 1 or np.prod(array.shape) > 1 << 24:
         return None
     count = int(np.prod(array.shape))
-    out = np.empty((count, 1, 1), dtype=np.float64)
     if array.data is not None:
-        return np.asarray(array.data, dtype=np.float64).reshape(-1)
+        return array.data.astype(np.float64).reshape(-1)
     if array.key is not None:
         with hdf5.opened(path) as file:
             return hdf5.values(file, array.key).reshape(-1)

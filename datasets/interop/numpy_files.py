@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
+import tokenize
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +15,21 @@ import numpy as np
 
 from sciml.datasets.writer import whole_file
 from sciml.errors import UserError
+
+_FAULTS = (
+    *(
+        ValueError,
+        TypeError,
+        struct.error,
+        EOFError,
+        SyntaxError,
+        RecursionError,
+        MemoryError,
+        OverflowError,
+    ),
+    tokenize.TokenError,
+)
+"""What numpy raises on headers that are none."""
 
 MAGIC = b"\x93NUMPY"
 
@@ -62,15 +78,7 @@ def read_header(file: BinaryIO, place: str | Path, start: int, size: int) -> Npy
             raise UserError(f"{place} has version {major}.{minor} of numpy's format; 1.0 and 2.0 are read.")
     except UserError:
         raise
-    except (
-        ValueError,
-        TypeError,
-        struct.error,
-        EOFError,
-        SyntaxError,
-        RecursionError,
-        MemoryError,
-    ) as error:
+    except _FAULTS as error:
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(f"{place} is damaged: {first} Expected an array that numpy.save wrote.") from error
     if dtype.kind not in "fiub" or dtype.itemsize > 8:

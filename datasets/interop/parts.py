@@ -129,7 +129,7 @@ def divide(
     """
     total = len(whole)
     if abs(sum(parts) - 1) < 1e-6:
-        valid, test = (round(total * part) for part in parts[1:])
+        valid, test = (int(total * part + 1e-9) for part in parts[1:])
         # A part that was asked for is not rounded to nothing while there are samples for it.
         valid, test = (max(n, 1) if p > 0 else 0 for n, p in zip((valid, test), parts[1:], strict=True))
         train = total - valid - test
