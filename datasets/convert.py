@@ -16,6 +16,7 @@ import torch
 
 from sciml.datasets import schema
 from sciml.datasets.dataset import Dataset, Hints
+from sciml.datasets.reader import Source
 from sciml.datasets.reader import open as open_dataset
 from sciml.datasets.splits import Pairs, Split
 from sciml.datasets.statistics import make_statistics
@@ -94,7 +95,7 @@ class Converted:
 
 
 def convert(
-    src: str | Path | Sequence[str | Path],
+    src: Source,
     dst: str | Path,
     to: Format,
     hints: Hints | None = None,
@@ -123,13 +124,13 @@ def convert(
     """
     if to not in get_args(Format):
         raise UserError(f"convert got to={to!r}; it writes {', '.join(get_args(Format))}.")
-    sources = [Path(src)] if isinstance(src, str | Path) else [Path(s) for s in src]
+    sources = [src] if isinstance(src, str | os.PathLike) else list(src)
     if not sources:
         raise UserError("convert got no source; give the folder or file of a dataset.")
     dst = Path(dst)
     if dst.exists() and (not dst.is_dir() or any(dst.iterdir())):
         raise UserError(f"{dst} exists and is not an empty folder. Choose a new name.")
-    dataset = open_dataset(sources[0] if len(sources) == 1 else sources, hints)
+    dataset = open_dataset(src, hints)
     require_space(dst, shard_bytes(1, 1, 1, _values(dataset)))
     write = _writer(to)
     samples = {name: len(split) for name, split in dataset.splits.items()}
