@@ -217,12 +217,15 @@ def _stated(dataset: Dataset, stated: Stated) -> Known:
                 ) from error
 
         equation = make({n: v[:1] for n, v in first.parameters.items()}, first.domain)
-        known = replace(
-            _placed(equation, f"{title}({', '.join(names)} from the file)", "user"), equation=make
-        )
+        known = replace(_placed(equation, f"{title}({_from_file(names)})", "user"), equation=make)
     dimension = first.dimension
     if isinstance(equation, IdealGas) and _is_primitive_gas(first):
         return replace(known, view=_conserved(equation, first))
+    if not isinstance(equation, ODE) and dimension not in equation.dimensions:
+        raise UserError(
+            f"{type(equation).__name__} lives in {equation.dimensions} space axes; {dataset.path} has {dimension}. Say "
+            "another equation."
+        )
     wanted = channel_names(equation.fields, dimension)
     if len(wanted) != len(first.channels):
         raise UserError(
@@ -241,6 +244,10 @@ def _stated(dataset: Dataset, stated: Stated) -> Known:
                 f"{type(equation).__name__} has the inputs {inputs}; {dataset.path} has {first.input_channels}."
             )
     return known
+
+
+def _from_file(names: tuple[str, ...]) -> str:
+    return f"{', '.join(names)} from the file" if names else ""
 
 
 def stationary(pde: Any, domain: Any, dt: float, substeps: int | None) -> Callable[[Tensor], Tensor]:

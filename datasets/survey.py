@@ -18,6 +18,7 @@ from sciml.datasets.histogram import Histogram
 from sciml.datasets.schema import require_memory
 from sciml.datasets.splits import Pairs, Split
 from sciml.domains import Cloud, Domain
+from sciml.errors import UserError
 
 PIECE = 1 << 26
 """Bytes of frames read at a time; one frame may be larger."""
@@ -93,7 +94,7 @@ def _look(
             domain = split.domain if isinstance(split, Pairs) else split.domain_of(sample)
             try:
                 found = _trajectory(block, i, _weights(domain), seen, progress)
-            except OSError as error:
+            except (OSError, UserError) as error:
                 message = f"its values cannot be read: {error}"
                 collector.add(Finding("error", f"{name}[{sample}]", message, "values"), "unreadable", name)
                 seen.finite = False
