@@ -173,10 +173,15 @@ def touch(count: int, size: int) -> None:
     if _floor < 0:
         _floor = resident
     if resident > _floor + RESIDENT:
-        for opened in _opened.values():
-            if opened.process == os.getpid():
-                opened.map.madvise(mmap.MADV_DONTNEED)
+        hand_back()
         _floor = _mapped_bytes()
+
+
+def hand_back() -> None:
+    """Give all mapped pages back: what is read again comes from the system's cache."""
+    for opened in _opened.values():
+        if opened.process == os.getpid():
+            opened.map.madvise(mmap.MADV_DONTNEED)
 
 
 class _Lazy:

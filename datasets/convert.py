@@ -15,6 +15,7 @@ from typing import Any, Literal, get_args
 import torch
 
 from sciml.datasets import schema
+from sciml.datasets.blocks import hand_back
 from sciml.datasets.dataset import Dataset, Hints
 from sciml.datasets.reader import Source
 from sciml.datasets.reader import open as open_dataset
@@ -144,8 +145,13 @@ def convert(
         },
     }
     total = sum(samples.values())
+    each, kept = 4 * _values(dataset) // max(total, 1), 0
 
     def report(done: int) -> None:
+        nonlocal kept
+        if (done - kept) * each > SHARD_BYTES:  # what was written is not read again
+            hand_back()
+            kept = done
         if progress is not None:
             progress(done, total)
 

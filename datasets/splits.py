@@ -138,7 +138,7 @@ class Split:
             {name: values[index] for name, values in self.parameters.items()},
         )
 
-    def pieces(self, budget: int = 1 << 28) -> Iterator[tuple[int, Trajectory]]:
+    def pieces(self, budget: int = 1 << 26) -> Iterator[tuple[int, Trajectory]]:
         """All samples in order, as few Trajectories as fit: (first sample, samples of one domain and length).
 
         Args:

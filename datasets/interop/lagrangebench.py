@@ -267,7 +267,7 @@ def write_lagrangebench(dataset: Dataset, dst: Path, progress: Callable[[int], N
         clocks[name] = split.times.tolist()
         number = 0
         with whole_file(dst / f"{name}.h5") as part, h5py.File(part, "w") as file:
-            for _, piece in split.pieces(1 << 26):
+            for _, piece in split.pieces():
                 most = max(most, piece.data.shape[-1])
                 for sample in range(len(piece)):
                     group = file.create_group(f"{number:05d}")

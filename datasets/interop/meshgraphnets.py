@@ -489,7 +489,7 @@ def write_meshgraphnets(dataset: Dataset, dst: Path, progress: Callable[[int], N
                 f"{name!r} with its own meta.json, which gives one length for all its files"
             )
         with whole_file(folder / f"{name}.tfrecord") as part, part.open("wb") as file:
-            for _, piece in split.pieces(1 << 26):
+            for _, piece in split.pieces():
                 for sample in range(len(piece)):
                     write_example(file, _arrays_of(piece, sample, arrays, exact))
                     done += 1
