@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +13,7 @@ import torch
 import yaml
 from torch import Tensor
 
-from sciml.datasets.blocks import Block, read
+from sciml.datasets.blocks import Block, hand_back, read
 from sciml.datasets.splits import Pairs, Split
 from sciml.datasets.writer import write_bytes
 from sciml.errors import UserError
@@ -67,15 +68,29 @@ class _Moments:
         )
 
 
+PIECE = 1 << 21
+"""Values that are measured at a time."""
+
+
 def _measure(blocks: Sequence[Block], channels: tuple[str, ...]) -> Statistics:
     state, delta = _Moments(len(channels)), _Moments(len(channels))
+    seen = 0
     for block in blocks:
-        buffer = np.empty(block.shape[1:], dtype=np.float64)
+        frames, rows = block.shape[1], max(1, PIECE // math.prod(block.shape[2:]))
+        buffer = np.empty((min(frames, rows + 1), *block.shape[2:]), dtype=np.float64)
         for sample in range(block.shape[0]):
-            read(block, sample, slice(None), buffer)
-            state.add(buffer)
-            if len(buffer) > 1:
-                delta.add(np.diff(buffer, axis=0))
+            for start in range(0, frames, rows):
+                before = min(start, 1)  # the difference to the frame before counts as well
+                chosen = slice(start - before, min(start + rows, frames))
+                part = buffer[: chosen.stop - chosen.start]
+                read(block, sample, chosen, part)
+                state.add(part[before:])
+                if len(part) > 1:
+                    delta.add(np.diff(part, axis=0))
+                seen += part.size
+                if seen > 8 * PIECE:  # nothing is read twice
+                    hand_back()
+                    seen = 0
     return Statistics(channels, *state.results, *delta.results)
 
 
