@@ -14,6 +14,7 @@ from typing import Any
 
 from sciml.datasets import schema
 from sciml.datasets.dataset import Dataset, Hints
+from sciml.datasets.guard import understood
 from sciml.datasets.interop import hdf5, neuraloperator
 from sciml.datasets.interop.apebench import is_apebench, read_apebench, scenarios
 from sciml.datasets.interop.arrays import ENDINGS, is_arrays, natural, read_arrays
@@ -196,7 +197,8 @@ def open(path: Source, hints: Hints | None = None, *, select: str | None = None)
         UserError: there is nothing, it is cut off, its layout is not known, or it does not say what a hint has to.
     """
     hints = hints or Hints()
-    return _divided(_undivided(path, hints, select), hints)
+    with understood(path):
+        return _divided(_undivided(path, hints, select), hints)
 
 
 def _undivided(path: Source, hints: Hints, select: str | None) -> Dataset:
@@ -313,7 +315,9 @@ def _open_folder(path: Path, hints: Hints, select: str | None) -> Dataset:
         return read_labelled(path, _by_split(stores), hints, zarr=True)
     for pick in (_tree, _own_arrays):
         parts = {p.name: pick(p) for p in inside if p.is_dir() and p.name in schema.SPLITS}
-        found = {name: parts[name] for name in sorted(parts, key=split_order) if parts[name]}
+        found: dict[str, Sequence[Path]] = {
+            name: parts[name] for name in sorted(parts, key=split_order) if parts[name]
+        }
         files = found or _by_split(pick(path))
         if files:
             return _hdf5(path, files, hints) if pick is _tree else read_arrays(path, files, hints)

@@ -1,7 +1,7 @@
 """Read users' own arrays: .npy, .npz, .mat and text files of numbers, one trajectory a file or several.
 
 The arrays say nothing but their shapes; what their axes, fields, box and time step are comes from `Hints`. Values of
-.npy files, of uncompressed .npz files and of MATLAB 7.3 files stay where they lie; others are read into memory.
+.npy files, and of .npz and MATLAB files that are not packed, stay where they lie; others are read into memory.
 
 Files of the Fourier neural operator's paper (Li et al. 2021), with the variables `a` and `u` or `coeff` and `sol`,
 are known: their boxes are those of the paper.
@@ -25,6 +25,8 @@ from sciml.datasets.blocks import ArrayBlock, Block, FileBlock, MappedBlock, Raw
 from sciml.datasets.dataset import Dataset, Hints
 from sciml.datasets.interop import hdf5
 from sciml.datasets.interop.asking import Lacking, frames_of, make_grid, scalars, width_of
+from sciml.datasets.interop.matlab import MAGIC as _MATLAB
+from sciml.datasets.interop.matlab import read_matlab
 from sciml.datasets.interop.numpy_files import MAGIC, npy_header, read_header
 from sciml.datasets.interop.parts import Together
 from sciml.datasets.splits import Pairs, Split
@@ -36,7 +38,7 @@ ENDINGS = (".npy", ".npz", ".mat", ".csv", ".txt", ".tsv", ".dat")
 """Endings of the files that are looked for in a folder; what they are is found out by content."""
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
-_ZIP, _MATLAB, _MATLAB_73 = b"PK\x03\x04", b"MATLAB 5.0 MAT-file", b"MATLAB 7.3 MAT-file"
+_ZIP, _MATLAB_73 = b"PK\x03\x04", b"MATLAB 7.3 MAT-file"
 _HEAD = 4096
 _MOST_DENSE = 1100
 """Bytes that deflate makes of one at most, with some room."""
@@ -203,9 +205,9 @@ def _npz(path: Path) -> _File:
                         continue
                     schema.require_memory(found.nbytes, f"Unpacking {name!r} of {path}")
                     content = file.read(found.nbytes)
-                    if len(content) != found.nbytes:
+                    if len(content) != found.nbytes or file.read(1):  # compares the checksum at its end
                         raise UserError(
-                            f"{path} is cut off: {name!r} lacks {found.nbytes - len(content)} bytes."
+                            f"{path} is damaged: {name!r} does not hold the {found.nbytes} bytes of its shape."
                         )
                     order = "F" if found.fortran else "C"
                     data = np.frombuffer(content, found.dtype).reshape(found.shape, order=order)  # type: ignore[call-overload]
@@ -235,37 +237,12 @@ def _payload(path: Path, member: zipfile.ZipInfo) -> int:
 
 
 def _matlab(path: Path) -> _File:
-    import scipy.io
-
-    try:
-        listed = scipy.io.whosmat(str(path))
-        wanted = [(n, s) for n, s, kind in listed if kind in _MATLAB_NUMBERS and 0 not in s]
-        claimed = 8 * sum(int(np.prod([float(x) for x in s])) for _, s in wanted)
-        if claimed > 8 * _MOST_DENSE * path.stat().st_size:
-            raise UserError(
-                f"{path} claims {claimed} bytes of values in a file of {path.stat().st_size}; it is damaged."
-            )
-        schema.require_memory(claimed, f"Reading {path}")
-        content = scipy.io.loadmat(str(path), variable_names=[n for n, _ in wanted])
-    except UserError:
-        raise
-    except Exception as error:  # the reader raises errors of many kinds on damaged files
-        first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(
-            f"{path} is damaged: {first}. Expected a MATLAB file of version 5 to 7.3."
-        ) from error
     arrays = []
-    for name, _ in wanted:
-        data = content.get(name)
-        if isinstance(data, np.ndarray) and data.dtype.kind in "fiub":
-            arrays.append(_Stored(name, data.shape, data=data))
+    for found in read_matlab(path):
+        raw = None if found.offset is None else (found.offset, found.dtype)
+        data = None if found.data is None else found.data.reshape(found.shape, order="F")
+        arrays.append(_Stored(found.name, found.shape, raw=raw, data=data, turned=raw is not None))
     return _File(path, arrays)
-
-
-_MATLAB_NUMBERS = {
-    *("double", "single", "logical", "int8", "int16", "int32", "int64"),
-    *("uint8", "uint16", "uint32", "uint64"),
-}
 
 
 def _hierarchical(path: Path, *, turned: bool) -> _File:

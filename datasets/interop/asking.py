@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -13,8 +13,6 @@ from sciml.datasets.dataset import Hints
 from sciml.domains import Grid
 from sciml.errors import UserError
 from sciml.trajectory import Field
-
-T = TypeVar("T")
 
 MEANING = {
     "axes": "what the axes of its arrays are",
@@ -40,14 +38,14 @@ class Lacking:
         self.place, self.hints, self.dimension, self.advice = place, hints, dimension, advice
         self._missing: dict[str, tuple[str, str]] = {}
 
-    def take(self, name: str, known: T | None = None, example: tuple[str, str] | None = None) -> T:
+    def take(self, name: str, known: Any = None, example: tuple[str, str] | None = None) -> Any:
         """The hint of that name, else `known`; else the name is kept for the message of `ask`."""
         given = getattr(self.hints, name)
         if given is not None:
             return given
         if known is None:
             self._missing[name] = example or self._example(name)
-        return cast(T, known)
+        return known
 
     def _example(self, name: str) -> tuple[str, str]:
         """A value as Python and as an option."""

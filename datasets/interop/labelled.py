@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import h5py
 import numpy as np
@@ -75,21 +75,6 @@ class _Array:
     """Factor and offset of its values, and the value that stands for nothing."""
 
 
-class _Store(Protocol):
-    """A file or folder with labelled arrays."""
-
-    path: Path
-    arrays: Mapping[str, _Array]
-    attributes: Mapping[str, Any]
-    notes: Sequence[str]
-
-    def values(self, name: str) -> np.ndarray:
-        """A small array as float64."""
-        ...
-
-    def block(self, variables: Sequence[Variable], shape: tuple[int, ...]) -> Block: ...
-
-
 # NetCDF4 --------------------------------------------------------------------------------------------------
 
 
@@ -115,7 +100,8 @@ def _scales(found: h5py.Dataset) -> list[str]:
 
 class _NetCDF:
     def __init__(self, path: Path) -> None:
-        self.path, self.notes = path, ()
+        self.path = path
+        self.notes: list[str] = []
         self.arrays: dict[str, _Array] = {}
         self.attributes: dict[str, Any] = {}
         with hdf5.opened(path) as file:
@@ -362,7 +348,10 @@ class _Zarr:
                     raise ValueError(f"chunk {chunk} has {len(value)} bytes, and its header says {packed}")
                 return value
 
-        return zarr.open_group(Checked(self.path, read_only=True), mode="r", use_consolidated=False)
+        try:
+            return zarr.open_group(Checked(self.path, read_only=True), mode="r", use_consolidated=False)
+        except Exception as error:  # it raises errors of many kinds on damaged descriptions
+            raise UserError(f"{self.path} is damaged: {error}. Copy or make the store again.") from error
 
     def values(self, name: str) -> np.ndarray:
         found = self.arrays[name]
@@ -428,6 +417,10 @@ class _Window:
         return arrange(values, self.variable, (1, count, *self.shape[2:]))[0]
 
 
+_Store = _NetCDF | _Zarr
+"""A file or folder with labelled arrays."""
+
+
 # What the names say ----------------------------------------------------------------------------------------
 
 
@@ -443,7 +436,7 @@ def read_labelled(
     constants: dict[str, float] = {}
     notes: list[str] = []
     for name, found in files.items():
-        stores: list[_Store] = [_Zarr(f) if zarr else _NetCDF(f) for f in found]
+        stores = [_Zarr(f) if zarr else _NetCDF(f) for f in found]
         parts = [_part(store, name, hints, notes) for store in stores]
         splits[name] = parts[0] if len(parts) == 1 else _joined(parts, found)
         for store in stores:
@@ -792,7 +785,7 @@ def _fill(group: Any, split: Split | Pairs, imprint: Imprint) -> Iterator[int]:
     several = max(1, min(frames, (1 << 20) // (4 * math.prod(grid.shape))))  # frames of about a megabyte
     chunks = (1, *(() if static else (several,)), *grid.shape)
     fields = (*imprint.inputs, *imprint.fields)
-    arrays = []
+    arrays: list[Any] = []
     for field in fields:
         for name in field.channels(grid.dimension):
             if name in coordinates or name in [a.name for a in arrays]:

@@ -66,6 +66,7 @@ def read_pdebench(path: Path, split: str, hints: Hints) -> Dataset:
         imprint = read_imprint(hdf5.attribute(file, NAME), path)
         if imprint is not None:
             hints = imprint.told(hints)
+        kept: Split | Pairs
         if hdf5.has(file, "tensor", "nu"):
             kept, notes = _darcy(file, path, split, hints, imprint)
         elif hdf5.has(file, "tensor"):
@@ -517,7 +518,7 @@ def _write_flow(file: h5py.File, split: Split, imprint: Imprint, dataset: Datase
     _parameters(file, split)
     units = {f.name: f.unit for f in split.fields}
     conserved = [f.name for f in split.fields] == list(_CONSERVED)
-    fields = _PRIMITIVE
+    fields: tuple[Field, ...] = _PRIMITIVE
     if not conserved:
         fields = tuple(Field(f.name, units[f.name], f.rank) for f in _PRIMITIVE)
     file.attrs[NAME] = replace(imprint, fields=fields).text()

@@ -473,6 +473,7 @@ def _write_arrays(
         source = new("source", (total, *grid.shape), ("sample", "x", "y"))
         solution = new("solution", (total, *grid.shape), ("sample", "x", "y"))
         for split in splits:
+            assert isinstance(split, Pairs)  # all splits have the fields of the first
             for i in range(len(split)):
                 given, sought = split[i]
                 source[begin + i], solution[begin + i] = given[0].numpy(), sought[0].numpy()
