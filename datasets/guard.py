@@ -127,6 +127,7 @@ def understood(path: object) -> Iterator[None]:
         TypeError,
         AttributeError,
         ArithmeticError,
+        MemoryError,
     ) as error:
         raise UserError(
             f"{path} is damaged or not what it looks like: {type(error).__name__}: {error}. Copy it again from where it "

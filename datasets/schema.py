@@ -137,6 +137,10 @@ def domain_from_description(found: Mapping[str, Any]) -> Grid | Point:
     """Inverse of `describe_domain` for grids and for the point without space."""
     if found["kind"] == "point":
         return Point()
+    if found["kind"] != "grid":
+        raise UserError(
+            f"A domain of kind {found['kind']!r} is not known here; expected 'grid' or 'point'."
+        )
     return Grid(
         tuple(found["shape"]),
         tuple(found["lengths"]),

@@ -22,11 +22,18 @@ class Field:
     """A physical quantity: its name, its unit, and its tensor rank.
 
     Rank 0 is a scalar and fills one channel, rank 1 a vector of D channels, rank 2 a tensor of D*D.
+
+    Raises:
+        ValueError: the rank is another one.
     """
 
     name: str
     unit: str = "1"
     rank: int = 0
+
+    def __post_init__(self) -> None:
+        if self.rank not in (0, 1, 2):
+            raise ValueError(f"Field {self.name!r} got rank {self.rank!r}; expected 0, 1 or 2.")
 
     def channels(self, dimension: int) -> tuple[str, ...]:
         """Channel names, "velocity_x", "velocity_y" for a vector in 2D."""

@@ -21,6 +21,7 @@ from torch import Tensor
 from sciml.datasets import schema
 from sciml.datasets.blocks import FileBlock, Variable
 from sciml.datasets.dataset import Dataset, Hints
+from sciml.datasets.interop.hdf5 import array, values
 from sciml.datasets.splits import Pairs, Split
 from sciml.domains import Grid, Point
 from sciml.errors import UserError
@@ -61,7 +62,7 @@ def _sides(file: h5py.File, axes: Sequence[str]) -> list[list[str]]:
                 f"{file.filename}: boundary {name!r} has bc_type {kind!r}; expected one of {known}."
             )
         dims = schema.texts(group.attrs["associated_dims"])
-        mask = group["mask"][()]
+        mask = values(group, "mask")
         mask = mask.reshape(
             mask.shape[mask.ndim - len(dims) :] if mask.ndim == len(dims) else (-1, *mask.shape[1:])
         )
@@ -87,7 +88,7 @@ def _grid(file: h5py.File, axes: Sequence[str], hints: Hints) -> tuple[Grid | Po
         notes.append("the schema says only 'wall'; the exact condition there is not recorded")
     origin, lengths, centerings, shape = [], [], set(), []
     for axis, pair in zip(axes, sides, strict=True):
-        x = np.asarray(file["dimensions"][axis][()])
+        x = values(file["dimensions"], axis)
         x = x[0] if x.ndim == 2 else x
         low, length, centering, note = schema.uniform_axis(
             axis, x, pair[0] == "periodic", place, hints.centering
@@ -146,10 +147,10 @@ def _parse(file: h5py.File, path: Path, hints: Hints) -> _Shard:
                 f"{schema.FORMAT_VERSION}. Update sciml."
             )
         grid = schema.domain_from_description(json.loads(own.attrs["domain"]))
-        times = schema.times_tensor(own["time"][()])
+        times = schema.times_tensor(values(own, "time"))
     else:
         grid, notes = _grid(file, axes, hints)
-        stored = np.asarray(file["dimensions"]["time"][()], dtype=np.float64)
+        stored = values(file["dimensions"], "time")
         times = schema.times_tensor(stored[0] if stored.ndim == 2 else stored)
         if hints.dt is not None:
             times = torch.arange(len(times), dtype=torch.float64) * hints.dt
@@ -194,10 +195,11 @@ def _parse(file: h5py.File, path: Path, hints: Hints) -> _Shard:
         if _flag(scalar, "time_varying", False):
             notes.append(f"the scalar {name!r} varies in time and was left out")
         elif _flag(scalar, "sample_varying", False):
-            values = own["parameters"][name] if native and name in own["parameters"] else scalar
-            parameters[name] = torch.as_tensor(np.asarray(values[()], dtype=np.float64).reshape(samples))
+            group = own["parameters"] if native and name in own["parameters"] else file["scalars"]
+            given = np.asarray(array(group, name)[()], dtype=np.float64)
+            parameters[name] = torch.from_numpy(given.reshape(samples))
         else:
-            constants[name] = float(np.asarray(scalar[()]).reshape(-1)[0])
+            constants[name] = float(np.asarray(array(file["scalars"], name)[()]).reshape(-1)[0])
     for name in schema.texts(file.attrs.get("simulation_parameters", [])):
         value: Any = file.attrs.get(name)
         if value is not None and np.size(value) == 1 and np.issubdtype(np.asarray(value).dtype, np.number):
