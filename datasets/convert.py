@@ -367,17 +367,18 @@ def _batches(split: Split | Pairs) -> Iterator[tuple[int, list[Trajectory], torc
     waiting: list[Trajectory] = []
     start, size = 0, 0
     for first, piece in split.pieces(SHARD_BYTES):
-        if waiting and (
-            isinstance(piece.domain, Grid | Point)
-            or size + piece.data.nbytes > SHARD_BYTES
-            or not torch.equal(piece.times, waiting[0].times)
-        ):
+        if isinstance(piece.domain, Grid | Point):
+            yield first, [piece], None
+            continue
+        more = size + piece.data.nbytes
+        if waiting and (more > SHARD_BYTES or not torch.equal(piece.times, waiting[0].times)):
             yield start, waiting, None
-            waiting, size = [], 0
+            waiting, more = [], piece.data.nbytes
         start = start if waiting else first
         waiting.append(piece)
-        size += piece.data.nbytes
-    yield start, waiting, None
+        size = more
+    if waiting:
+        yield start, waiting, None
 
 
 def _require_finite(
