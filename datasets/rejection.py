@@ -58,6 +58,7 @@ class Watch:
         pairs = [bounds.get(name, (-math.inf, math.inf)) for name in channels]
         self._low = torch.tensor([low for low, _ in pairs], dtype=torch.float32)
         self._high = torch.tensor([high for _, high in pairs], dtype=torch.float32)
+        self._bounded = [c for c, name in enumerate(channels) if name in bounds]
 
     def see(self, frame: int, stored: Tensor, state: Tensor | None = None, law: Any = None) -> None:
         """Look at one frame.
@@ -68,8 +69,32 @@ class Watch:
             state: the solver's own state, (B, C, *points), which `law` is asked about.
             law: the equation, which may limit quantities of the state.
         """
+        if not self._sound(stored):
+            self._look(frame, stored)
+        if state is not None and isinstance(law, HasLimits):
+            for limit in law.limits(state):
+                least, most = torch.aminmax(limit.values.flatten(1), dim=1)
+                for sample in (
+                    torch.nonzero(~((least > limit.low) & (most < limit.high))).flatten().tolist()
+                ):
+                    if self.faults[sample] is None:
+                        value = float(least[sample] if not least[sample] > limit.low else most[sample])
+                        said = f"{limit.name} is {value:.4g}, outside {limit.low:g} to {limit.high:g}"
+                        self.faults[sample] = (frame, said)
+
+    def _sound(self, stored: Tensor) -> bool:
+        """Whether all is well with all samples, which is the usual case and quickly told."""
+        low, high = torch.aminmax(stored)  # NaN goes through
+        sound = bool(torch.isfinite(low) & torch.isfinite(high))
+        for channel in self._bounded if sound else ():
+            low, high = torch.aminmax(stored[:, channel])
+            sound = sound and bool((low >= self._low[channel]) & (high <= self._high[channel]))
+        return sound
+
+    def _look(self, frame: int, stored: Tensor) -> None:
+        """Find the samples that are not well."""
         flat = stored.flatten(2) if stored.ndim > 2 else stored.unsqueeze(2)
-        low, high = torch.aminmax(flat, dim=2)  # NaN goes through
+        low, high = torch.aminmax(flat, dim=2)
         finite = torch.isfinite(low) & torch.isfinite(high)
         good = finite & (low >= self._low) & (high <= self._high)
         if not bool(good.all()):
@@ -83,13 +108,3 @@ class Watch:
                     expected = f"{float(self._low[channel]):g} to {float(self._high[channel]):g}"
                     said = f"{name} reaches from {a:g} to {b:g}, outside {expected}"
                 self.faults[sample] = (frame, said)
-        if state is not None and isinstance(law, HasLimits):
-            for limit in law.limits(state):
-                least, most = torch.aminmax(limit.values.flatten(1), dim=1)
-                for sample in (
-                    torch.nonzero(~((least > limit.low) & (most < limit.high))).flatten().tolist()
-                ):
-                    if self.faults[sample] is None:
-                        value = float(least[sample] if not least[sample] > limit.low else most[sample])
-                        said = f"{limit.name} is {value:.4g}, outside {limit.low:g} to {limit.high:g}"
-                        self.faults[sample] = (frame, said)

@@ -11,7 +11,9 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import math
 import os
+import queue
 import secrets
 import shutil
 import threading
@@ -36,7 +38,8 @@ PART = ".part"
 
 _HEADROOM = 1 << 20  # HDF5's own structures of one shard, generously
 _LARGE = 1 << 16  # bytes from which an array is written beside HDF5, not through it
-_PIECE = 1 << 24  # bytes that are written or hashed at once
+_PIECE = 1 << 22  # bytes that are written or hashed at once
+_MOVED = 1 << 20  # bytes whose axes are moved at once: they stay in the cache until they are written
 
 Codec = Literal["none", "lzf"]
 """How arrays are compressed: not at all, so that they can be mapped, or by LZF of shuffled bytes, which HDF5
@@ -128,6 +131,43 @@ def require_space(folder: Path, needed: int) -> int:
     return free
 
 
+@dataclass(frozen=True)
+class _Pieces:
+    """An array that is put together piece by piece, in cache: the channels of one field, moved to the end.
+
+    `part` is (n, [T,] C', *points) with `lead` axes before the channels; the array is float32 of `shape`
+    (n, [T,] *points, components).
+    """
+
+    part: Tensor
+    lead: int
+    shape: tuple[int, ...]
+
+    @property
+    def nbytes(self) -> int:
+        return 4 * math.prod(self.shape)
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        part = self.part
+        if part.shape[self.lead] == 1 and part.is_contiguous() and part.dtype == torch.float32:
+            yield part.numpy()  # as it lies
+            return
+        if self.lead == 2 and 4 * math.prod(part.shape[1:]) > _MOVED:
+            frames = max(1, _MOVED // (4 * math.prod(part.shape[2:])))
+            chosen = (p[None] for sample in part for p in sample.split(frames))
+        else:
+            chosen = iter(part.split(max(1, _MOVED // max(1, 4 * math.prod(part.shape[1:])))))
+        for piece in chosen:
+            yield piece.to(torch.float32).movedim(self.lead, -1).contiguous().numpy()
+
+    def whole(self) -> np.ndarray:
+        """The array itself."""
+        found = [piece.reshape(-1) for piece in self]
+        return (
+            found[0] if len(found) == 1 else np.concatenate(found or [np.empty(0, np.float32)])
+        ).reshape(self.shape)
+
+
 class _Sheet:
     """An HDF5 file while it is filled: lays arrays out in it, and keeps the large ones to be written last.
 
@@ -139,10 +179,14 @@ class _Sheet:
 
     def __init__(self, file: h5py.File, codec: Codec, beside: bool) -> None:
         self.file, self.codec, self.beside = file, codec, beside
-        self.waiting: list[tuple[h5py.Dataset, np.ndarray]] = []
+        self.waiting: list[tuple[h5py.Dataset, np.ndarray | _Pieces]] = []
 
     def put(
-        self, group: h5py.Group, name: str, data: np.ndarray, chunk: tuple[int, ...] | None = None
+        self,
+        group: h5py.Group,
+        name: str,
+        data: np.ndarray | _Pieces,
+        chunk: tuple[int, ...] | None = None,
     ) -> h5py.Dataset:
         """An array, allocated at once, so that it has an offset at which it can be mapped.
 
@@ -152,8 +196,12 @@ class _Sheet:
             data: its values.
             chunk: the shape that is compressed at once, where the codec compresses.
         """
-        data = np.require(data, requirements="C")  # unlike ascontiguousarray, leaves a scalar a scalar
-        if self.codec != "none" and chunk is not None and data.size:
+        beside = self.beside and data.nbytes >= _LARGE
+        if isinstance(data, np.ndarray):
+            data = np.require(data, requirements="C")  # unlike ascontiguousarray, leaves a scalar a scalar
+        elif not beside:
+            data = data.whole()
+        if self.codec != "none" and chunk is not None and isinstance(data, np.ndarray) and data.size:
             return group.create_dataset(
                 name, data=data, chunks=chunk, compression=self.codec, shuffle=True, track_times=False
             )
@@ -162,12 +210,13 @@ class _Sheet:
         creation.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
         creation.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
         creation.set_obj_track_times(False)
-        kind = h5py.h5t.py_create(data.dtype, logical=True)
-        space = h5py.h5s.create_simple(data.shape) if data.ndim else h5py.h5s.create(h5py.h5s.SCALAR)
+        dtype = data.dtype if isinstance(data, np.ndarray) else np.dtype(np.float32)
+        kind = h5py.h5t.py_create(dtype, logical=True)
+        space = h5py.h5s.create_simple(data.shape) if data.shape else h5py.h5s.create(h5py.h5s.SCALAR)
         dataset = h5py.Dataset(h5py.h5d.create(group.id, name.encode(), kind, space, creation))
-        if self.beside and data.nbytes >= _LARGE:
+        if beside:
             self.waiting.append((dataset, data))
-        elif data.size:
+        elif isinstance(data, np.ndarray) and data.size:
             dataset[...] = data
         return dataset
 
@@ -202,52 +251,50 @@ def _write_hdf5(path: Path, fill: Callable[[_Sheet], None], codec: Codec) -> tup
                 )
         except RuntimeError as error:  # what HDF5 says of a disk that has no room for its own structures
             raise OSError(errno.ENOSPC, str(error)) from error
-        # From memory while it is written: reading it back would cost as much again.
-        digest = _Digest(part, places)
-        with part.open("r+b", buffering=0) as raw:
+        with part.open("r+b", buffering=0) as raw, _Digest() as digest:
             for offset, data in places:
-                raw.seek(offset)
-                for piece in _pieces(data):
-                    while len(piece):
-                        piece = piece[raw.write(piece) :]
-            digest.start()
+                digest.add(raw.read(offset - raw.tell()))  # what HDF5 wrote before it
+                for piece in [data] if isinstance(data, np.ndarray) else data:
+                    flat = memoryview(piece).cast("B")
+                    for start in range(0, len(flat), _PIECE):
+                        some = flat[start : start + _PIECE]
+                        digest.add(some)
+                        while len(some):
+                            some = some[raw.write(some) :]
+            digest.add(raw.read())
             os.fsync(raw.fileno())
             size = os.fstat(raw.fileno()).st_size
-        return size, digest.result()
-
-
-def _pieces(data: np.ndarray) -> Iterator[memoryview]:
-    flat = memoryview(data).cast("B")
-    for start in range(0, len(flat), _PIECE):
-        yield flat[start : start + _PIECE]
+        return size, digest.hexdigest
 
 
 class _Digest(threading.Thread):
-    """SHA-256 of a file of which the large arrays are in memory, worked out while the disk is busy."""
+    """SHA-256 of bytes in memory, worked out while the disk is busy: reading a file back would take longer."""
 
-    def __init__(self, path: Path, places: Sequence[tuple[int, np.ndarray]]) -> None:
+    def __init__(self) -> None:
         super().__init__(daemon=True)
-        self._path, self._places = path, places
-        self._digest, self._fault = hashlib.sha256(), None  # type: Any, BaseException | None
+        self._queue: queue.Queue[bytes | memoryview | None] = queue.Queue(maxsize=8)
+        self._digest = hashlib.sha256()
+
+    def __enter__(self) -> _Digest:
+        self.start()
+        return self
+
+    def __exit__(self, *fault: object) -> None:
+        self._queue.put(None)
+        self.join()
+
+    def add(self, data: bytes | memoryview) -> None:
+        """The next bytes, which must not change any more."""
+        self._queue.put(data)
 
     def run(self) -> None:
-        try:
-            with self._path.open("rb") as file:
-                for offset, data in self._places:
-                    self._digest.update(file.read(offset - file.tell()))
-                    for piece in _pieces(data):
-                        self._digest.update(piece)
-                    file.seek(data.nbytes, os.SEEK_CUR)
-                self._digest.update(file.read())
-        except BaseException as fault:
-            self._fault = fault
+        while (data := self._queue.get()) is not None:
+            self._digest.update(data)
 
-    def result(self) -> str:
-        """In hexadecimal, once all is read."""
-        self.join()
-        if self._fault is not None:
-            raise self._fault
-        return str(self._digest.hexdigest())
+    @property
+    def hexdigest(self) -> str:
+        """Of all that was added, once the block has ended."""
+        return self._digest.hexdigest()
 
 
 def _provenance(file: h5py.File, content: Mapping[str, Any]) -> h5py.Group:
@@ -262,12 +309,13 @@ def _provenance(file: h5py.File, content: Mapping[str, Any]) -> h5py.Group:
     return group
 
 
-def _stack(data: Tensor, start: int, f: Field, dimension: int) -> tuple[np.ndarray, int]:
+def _stack(data: Tensor, start: int, f: Field, dimension: int) -> tuple[_Pieces, int]:
     """The channels of one field, (n, [T,] C, *points) -> (n, [T,] *points, components), and the next start."""
     lead = data.ndim - dimension - 1
     count = dimension**f.rank
-    part = data.narrow(lead, start, count).detach().cpu().to(torch.float32).movedim(lead, -1)
-    return part.reshape(*part.shape[:-1], *[dimension] * f.rank).contiguous().numpy(), start + count
+    part = data.detach().cpu().narrow(lead, start, count)
+    shape = (*part.shape[:lead], *part.shape[lead + 1 :], *[dimension] * f.rank)
+    return _Pieces(part, lead, shape), start + count
 
 
 def _fill_well(
@@ -476,7 +524,7 @@ def write_shard(
     if not several:
         raise ValueError("write_shard got no trajectories; a shard holds at least one.")
     for trajectory in several:
-        if not bool(torch.isfinite(trajectory.data).all()):
+        if trajectory.data.numel() and not math.isfinite(sum(map(float, torch.aminmax(trajectory.data)))):
             raise ValueError("write_shard got values that are not finite; leave such samples out.")
         if trajectory.fields != several[0].fields or type(trajectory.domain) is not type(several[0].domain):
             raise ValueError("write_shard got trajectories of different fields or kinds of domain.")
