@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -60,13 +61,16 @@ def check(
         UserError: the path is no dataset that can be opened, or the equation does not fit it.
     """
     dataset = open_dataset(path, hints)
+    place = (
+        str(path) if isinstance(path, str | os.PathLike) else str(dataset.path)
+    )  # several files: their folder
     collector = Collector()
     for note in dataset.notes:
-        collector.add(Finding("note", str(path), note))
+        collector.add(Finding("note", place, note))
     for finding in (*_schema(dataset), *_manifest(dataset)):
         collector.add(finding)
     measured, audit = _examine(dataset, collector, equation, progress)
-    return Report(str(path), tuple(collector.results()), measured, audit)
+    return Report(place, tuple(collector.results()), measured, audit)
 
 
 def write_audit(folder: str | Path, progress: Progress = lambda done, total: None) -> Report:

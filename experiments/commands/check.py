@@ -47,7 +47,12 @@ COLOURS = {"error": "bold red", "warning": "yellow", "note": "cyan"}
 
 
 def add_arguments(parser: jsonargparse.ArgumentParser) -> None:
-    parser.add_argument("path", type=str, help="folder or file of a dataset")
+    parser.add_argument(
+        "path",
+        type=str,
+        nargs="+",
+        help="folder or file of a dataset, or several files of arrays that make one",
+    )
     hints.add_hints(parser)
     equation.add_equation(parser)
     parser.add_argument(
@@ -63,9 +68,10 @@ def execute(arguments: Namespace, reporter: Reporter) -> Result:
     from sciml.datasets.check import check
 
     stated = equation.read(arguments)
-    with reporter.task(f"check {arguments.path} [KiB]", 1) as task:
+    paths = list(arguments.path)
+    with reporter.task(f"check {paths[0]} [KiB]", 1) as task:
         found = check(
-            arguments.path,
+            paths[0] if len(paths) == 1 else paths,
             hints.read(arguments),
             equation=stated,
             progress=lambda done, total: task.update(done >> 10, total=max(total >> 10, 1)),
