@@ -12,6 +12,7 @@ import shutil
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -93,20 +94,23 @@ def outcome(path: Path, hints: object, original: list[np.ndarray] | None = None)
     return "read", ""
 
 
-def main(folder: Path, seed: int, count: int, hints: dict[str, object]) -> None:
+def main(folder: Path, seed: int, count: int, hints: dict[str, dict[str, Any]]) -> None:
     """Print a line for each damaged file: case, number, kind, file, outcome, words, seconds, growth in bytes."""
     import sciml.datasets as datasets
+    from sciml import Field
     from sciml.datasets import guard
 
     guard.PATIENCE = 3.0
     generator = np.random.default_rng(seed)
     for case in sorted(p for p in folder.iterdir() if p.is_dir()):
-        given = datasets.Hints(**hints.get(case.name, {}))  # type: ignore[arg-type]
+        said = dict(hints.get(case.name, {}))
+        if "fields" in said:
+            said["fields"] = tuple(Field(name) for name in said["fields"])
+        given = datasets.Hints(**said)
         files = sorted(p for p in case.rglob("*") if p.is_file() and p.suffix not in (".png", ".md"))
         original = values(case, given) if case.name in CHECKSUMS else None
-        assert (
-            outcome(case, given, original)[0] == "read"
-        )  # and what is loaded on first use is no file's fault
+        whole, words = outcome(case, given, original)  # and what is loaded on first use is no file's fault
+        assert whole == "read", f"{case.name}, undamaged: {words}"
         work = folder.parent / f"{folder.name}-work"
         for number in range(count):
             shutil.rmtree(work, ignore_errors=True)

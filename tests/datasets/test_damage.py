@@ -21,16 +21,11 @@ from sciml.domains import Cloud
 from sciml.errors import UserError
 
 HERE = Path(__file__).parent
+_OWN = {"boundary": "periodic", "lengths": [1.0], "dt": 0.1, "centering": "node", "fields": ["u"]}
 HINTS: dict[str, dict[str, Any]] = {
     "grouped": {"boundary": "neumann"},
-    "own_arrays": {
-        "axes": "ntcx",
-        "boundary": "periodic",
-        "lengths": [1.0],
-        "dt": 0.1,
-        "centering": "node",
-    },
-    "own_text": {"axes": "tx", "boundary": "periodic", "lengths": [1.0], "dt": 0.1, "centering": "node"},
+    "own_arrays": _OWN | {"axes": "ntcx"},
+    "own_text": _OWN | {"axes": "tx"},
 }
 
 
@@ -54,8 +49,11 @@ def build(base: Path) -> None:
         heat, samples={"train": 4, "valid": 2}, steps=3, shard_size=2, domain=Grid((16,), (1.0,))
     )
     datasets.generate(heat, base / "native", certificate=False)
-    for layout in ("the_well", "pdebench", "apebench", "poseidon", "zarr"):
+    for layout in ("the_well", "pdebench", "apebench", "zarr"):
         datasets.convert(base / "native", base / layout, layout)  # type: ignore[arg-type]
+    square = replace(heat, samples={"train": 2, "valid": 1, "test": 1}, domain=Grid((16, 12), (1.0, 1.0)))
+    datasets.generate(square, base / "square", certificate=False)
+    datasets.convert(base / "square", base / "poseidon", "poseidon")
     _write(
         base / "chunked" / "a.hdf5",
         {"beta": 0.4},
