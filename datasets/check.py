@@ -61,9 +61,8 @@ def check(
         UserError: the path is no dataset that can be opened, or the equation does not fit it.
     """
     dataset = open_dataset(path, hints)
-    place = (
-        str(path) if isinstance(path, str | os.PathLike) else str(dataset.path)
-    )  # several files: their folder
+    one = isinstance(path, str | os.PathLike)
+    place = str(path if one else dataset.path)  # of several files, their folder
     collector = Collector()
     for note in dataset.notes:
         collector.add(Finding("note", place, note))
