@@ -30,7 +30,7 @@ from sciml.errors import UserError
 
 _ONES = 0xFFFFFFFF
 _POLYNOMIAL = 0x82F63B78  # Castagnoli's, the lowest power in the highest bit
-_PIECE = 1 << 22
+_PIECE = 1 << 24
 
 ENTRIES = 1 << 20
 """Entries that one message may have: more than any trajectory has frames, few enough to be read in a second."""

@@ -651,6 +651,46 @@ def test_meshes_come_back_bit_for_bit(tmp_path: Path, dimension: int, exact: boo
     assert content[12 + length : 16 + length] == masked(content[12 : 12 + length])
 
 
+def test_records_are_understood_by_protocol_buffers_themselves(tmp_path: Path) -> None:
+    pytest.importorskip("google.protobuf")
+    from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+
+    source = meshes(2, True)
+    write_meshgraphnets(source, tmp_path, lambda done: None)
+    file = descriptor_pb2.FileDescriptorProto(name="example.proto", package="tf", syntax="proto3")
+
+    def message(name: str, **parts: tuple[int, str | None, bool]) -> Any:
+        added = file.message_type.add(name=name)
+        for part_name, (number, kind, many) in parts.items():
+            f = added.field.add(name=part_name, number=number)
+            f.label = f.LABEL_REPEATED if many else f.LABEL_OPTIONAL
+            f.type = f.TYPE_MESSAGE if kind else f.TYPE_BYTES
+            if kind:
+                f.type_name = f".tf.{kind}"
+        return added
+
+    message("BytesList", value=(1, None, True))
+    message("Feature", bytes_list=(1, "BytesList", False))
+    features = message("Features", feature=(1, "Features.FeatureEntry", True))
+    entry_type = features.nested_type.add(name="FeatureEntry")
+    entry_type.options.map_entry = True
+    key = entry_type.field.add(name="key", number=1)
+    key.type, key.label = key.TYPE_STRING, key.LABEL_OPTIONAL
+    value = entry_type.field.add(name="value", number=2, type_name=".tf.Feature")
+    value.type, value.label = value.TYPE_MESSAGE, value.LABEL_OPTIONAL
+    message("Example", features=(1, "Features", False))
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    content = (tmp_path / "train.tfrecord").read_bytes()
+    length = struct.unpack("<Q", content[:8])[0]
+    kind = message_factory.GetMessageClass(pool.FindMessageTypeByName("tf.Example"))
+    found = kind.FromString(content[12 : 12 + length]).features.feature
+    assert set(found) == set(json.loads((tmp_path / "meta.json").read_text())["field_names"])
+    (velocity,) = found["velocity"].bytes_list.value
+    stored = np.frombuffer(velocity, "<f4").reshape(4, 12, 2)
+    assert np.array_equal(stored.transpose(0, 2, 1), source["train"][0].data[0, :, :2].numpy())
+
+
 def test_what_is_no_mesh_is_not_written_as_one(tmp_path: Path) -> None:
     grid = Grid((4, 4), (1.0, 1.0))
     times = torch.arange(2, dtype=torch.float64)
