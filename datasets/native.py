@@ -110,7 +110,7 @@ def _open(folder: Path, content: Mapping[str, Any]) -> Dataset:
     splits: dict[str, Split | Pairs] = {}
     for split, entries in there.items():
         steps = 0 if inputs else content["splits"][split]["steps"]
-        schema.require_memory(8 * (steps + 1), f"{folder}: the times of split {split!r}")
+        schema.require_memory(8 * (steps + 1), f"{folder / manifests.NAME}: the times of split {split!r}")
         times = torch.arange(steps + 1, dtype=torch.float64) * float(content["dt"])
         parameters = {
             name: torch.tensor([v for e in entries for v in e["parameters"][name]], dtype=torch.float64)

@@ -193,7 +193,7 @@ def run_on_cluster(
     with client:
         numbers = iter(range(len(jobs)))
         running: dict[Any, int] = {}
-        under_way = distributed.as_completed()
+        under_way = distributed.as_completed(loop=client.loop)
 
         def submit(count: int) -> None:
             for _, number in zip(range(count), numbers, strict=False):  # in this order none is skipped
