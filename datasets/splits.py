@@ -19,6 +19,7 @@ from sciml.errors import UserError
 from sciml.trajectory import Field, Trajectory, channel_names
 
 if TYPE_CHECKING:
+    import pandas
     import xarray
 
     from sciml.datasets.scaling import Scaling
@@ -212,6 +213,18 @@ class Split:
         """Samples as labelled arrays; see `Trajectory.to_xarray`."""
         return self.trajectories(samples).to_xarray()
 
+    def to_pandas(self) -> pandas.DataFrame:
+        """The numbers of each sample, a row each: its parameters, its frames, its last time."""
+        import pandas
+
+        columns = {name: values.numpy() for name, values in self.parameters.items()}
+        counts = [block.shape[0] for block in self.blocks]
+        columns["frames"] = np.repeat([block.shape[1] for block in self.blocks], counts)
+        few = len(self.block_times) == 1
+        last = [float(self.block_times[0 if few else i][-1]) for i in range(len(counts))]
+        columns["last_time"] = np.repeat(last, counts)
+        return pandas.DataFrame(columns, index=pandas.RangeIndex(len(self), name="sample"))
+
     def limited(self, samples: int) -> Split:
         """The first samples only.
 
@@ -314,6 +327,25 @@ class Pairs:
     def targets(self) -> Tensor:
         """All targets (N, C, *points), float32, read into memory."""
         return _gather(self.target_blocks)
+
+    def to_xarray(self) -> xarray.Dataset:
+        """All pairs as labelled arrays, inputs and targets by name; see `Trajectory.to_xarray`."""
+        at = torch.zeros(1, dtype=torch.float64)
+        parts = ((self.inputs, self.input_fields), (self.targets, self.fields))
+        given, wanted = (
+            Trajectory(values.unsqueeze(1), self.domain, at, fields, self.parameters)
+            .to_xarray()
+            .isel(time=0, drop=True)
+            for values, fields in parts
+        )
+        return given.merge(wanted)
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """The parameters of each sample, a row each."""
+        import pandas
+
+        columns = {name: values.numpy() for name, values in self.parameters.items()}
+        return pandas.DataFrame(columns, index=pandas.RangeIndex(len(self), name="sample"))
 
     def __getitem__(self, sample: int) -> tuple[Tensor, Tensor]:
         """Input (A, *points) and target (C, *points) of one sample."""

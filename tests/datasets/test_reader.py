@@ -154,3 +154,37 @@ def test_a_replaced_file_is_not_read_through_an_old_handle(tmp_path: Path) -> No
     grid_data = Trajectory(first + 1, GRID, torch.arange(4, dtype=torch.float64), (Field("u"),))
     datasets.write_shard(path, grid_data, name="demo")
     assert torch.equal(datasets.open(tmp_path)["train"].trajectories().data, first + 1)
+
+
+def test_numbers_of_samples_are_a_table(tmp_path: Path) -> None:
+    grid, times = Grid((4,), (1.0,)), 0.5 * torch.arange(3, dtype=torch.float64)
+    data = torch.zeros(2, 3, 1, 4)
+    trajectory = Trajectory(data, grid, times, (Field("u"),), {"nu": torch.tensor([0.1, 0.2])})
+    datasets.write_shard(tmp_path / "data/train/a.hdf5", trajectory, name="table")
+    table = datasets.open(tmp_path)["train"].to_pandas()
+    assert list(table.columns) == ["nu", "frames", "last_time"] and table.index.name == "sample"
+    # Where files of other projects keep parameters they do so in float32.
+    assert table["nu"].tolist() == pytest.approx([0.1, 0.2])
+    assert table["frames"].tolist() == [3, 3] and table["last_time"].tolist() == [1.0, 1.0]
+
+
+def test_pairs_are_labelled_by_input_and_target(tmp_path: Path) -> None:
+    grid = Grid((4, 6), (1.0, 2.0), "dirichlet")
+    given = torch.rand(3, 1, 4, 6, generator=torch.Generator().manual_seed(0))
+    wanted = Trajectory(
+        given.unsqueeze(1) + 1, grid, torch.zeros(1, dtype=torch.float64), (Field("solution", "K"),)
+    )
+    datasets.write_shard(
+        tmp_path / "data/train/a.hdf5",
+        wanted,
+        name="pairs",
+        inputs=given,
+        input_fields=(Field("coefficient"),),
+    )
+    pairs = datasets.open(tmp_path)["train"]
+    labelled = pairs.to_xarray()
+    assert (
+        labelled["coefficient"].dims == ("sample", "x", "y") and labelled["solution"].attrs["units"] == "K"
+    )
+    assert np.array_equal(labelled["solution"].values, labelled["coefficient"].values + 1)
+    assert len(pairs.to_pandas()) == 3
