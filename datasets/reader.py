@@ -18,6 +18,8 @@ from sciml.datasets.guard import understood
 from sciml.datasets.interop import hdf5, neuraloperator
 from sciml.datasets.interop.apebench import is_apebench, read_apebench, scenarios
 from sciml.datasets.interop.arrays import ENDINGS, is_arrays, natural, read_arrays
+from sciml.datasets.interop.autocast import autocast_files, is_autocast, read_autocast
+from sciml.datasets.interop.cfdbench import cases, read_cfdbench
 from sciml.datasets.interop.graphs import is_graphs, is_mesh_memory, read_graphs, read_mesh_memory
 from sciml.datasets.interop.labelled import is_netcdf, is_zarr, read_labelled
 from sciml.datasets.interop.lagrangebench import is_lagrangebench, read_lagrangebench
@@ -268,6 +270,9 @@ def _open_file(path: Path, hints: Hints) -> Dataset:
     if is_arrays(path):
         return read_arrays(path, one, hints)
     if neuraloperator.is_torch_file(head):
+        if is_autocast(path):
+            name = path.parent.name if path.parent.name in schema.SPLITS else "train"
+            return read_autocast(path, {name: path}, hints)
         return neuraloperator.read_torch(path, {_split_of(path): path}, hints)
     if is_tfrecord(path):
         return _tfrecord(path, hints)
@@ -305,6 +310,10 @@ def _open_folder(path: Path, hints: Hints, select: str | None) -> Dataset:
     dataset = _torch_folder(path, select, hints)
     if dataset is not None:
         return dataset
+    if tensors := autocast_files(path):
+        return read_autocast(path, tensors, hints)
+    if folders := cases(path):
+        return read_cfdbench(path, folders, hints)
     inside = sorted((p for p in path.iterdir() if not p.name.startswith(".")), key=natural)
     own_name = path.name if path.name in schema.SPLITS else None
     loose = [p for p in inside if _is_hdf5(p)]

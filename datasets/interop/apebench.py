@@ -49,17 +49,25 @@ def _arrays(path: Path) -> dict[str, Path]:
     return {name: array for name, array in there.items() if array.is_file()}
 
 
-def _info(path: Path) -> dict[str, Any] | None:
-    """What the JSON says, or None where it is not of this kind."""
+def read_object(path: Path) -> dict[str, Any] | None:
+    """A JSON object, or None where a file is none or very large."""
     if not path.is_file() or path.stat().st_size > _LARGEST_JSON:
         return None
     try:
         content = json.loads(path.read_text())
     except (ValueError, RecursionError, OSError):
         return None
-    if isinstance(content, dict) and "name" in content and isinstance(content.get("info"), dict):
-        return content
-    return None
+    return content if isinstance(content, dict) else None
+
+
+def _info(path: Path) -> dict[str, Any] | None:
+    """What the JSON says, or None where it is not of this kind."""
+    content = read_object(path)
+    return (
+        content
+        if content is not None and "name" in content and isinstance(content.get("info"), dict)
+        else None
+    )
 
 
 def _numbers(info: Mapping[str, Any]) -> dict[str, float]:

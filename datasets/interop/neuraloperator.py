@@ -9,7 +9,6 @@ dataset, the resolution of the training file first: "train", "test", and "test_3
 
 from __future__ import annotations
 
-import pickle
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -50,17 +49,28 @@ def problems(folder: Path) -> dict[str, dict[str, Path]]:
     return out
 
 
-def _load(path: Path) -> dict[str, Tensor]:
+def load_tensors(path: Path) -> dict[str, Tensor]:
+    """A mapping of names to tensors, without running what a file may carry.
+
+    Raises:
+        UserError: it is something else, or damaged.
+    """
     schema.require_memory(path.stat().st_size, f"Reading {path}")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+    except Exception as error:  # damaged files raise errors of many kinds
+        first = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(
-            f"{path} cannot be loaded safely: {str(error).splitlines()[0]} Expected a complete file of plain tensors; "
+            f"{path} cannot be loaded safely: {first} Expected a complete file of plain tensors; "
             "files that need unpickling of code are not opened."
         ) from error
     if not isinstance(content, dict) or not all(isinstance(v, Tensor) for v in content.values()):
         raise UserError(f"{path} holds {type(content).__name__}; expected a mapping of names to tensors.")
+    return content
+
+
+def _load(path: Path) -> dict[str, Tensor]:
+    content = load_tensors(path)
     if not {"x", "y"} <= set(content) or len(content["x"]) != len(content["y"]):
         shapes = {k: tuple(v.shape) for k, v in content.items()}
         raise UserError(f"{path} holds {shapes}; expected 'x' and 'y' with as many samples.")

@@ -489,6 +489,65 @@ def test_stores_that_would_run_code_or_claim_too_much_are_refused(tmp_path: Path
         states(datasets.open(path, hints))
 
 
+# Smaller ones -----------------------------------------------------------------------------------------------
+
+
+def test_cases_of_cfdbench(tmp_path: Path) -> None:
+    arrays = {}
+    for kind, number, frames in (("bc", 0, 5), ("bc", 1, 4), ("geo", 0, 5)):
+        folder = tmp_path / f"cavity/{kind}/case{number:04d}"
+        folder.mkdir(parents=True)
+        u, v = values(frames, 6, 4), values(frames, 6, 4)
+        np.save(folder / "u.npy", u)
+        np.save(folder / "v.npy", v)
+        (folder / "case.json").write_text(json.dumps({"vel_in": number + 0.5, "density": 10, "name": "x"}))
+        arrays[kind, number] = u, v
+    hints = Hints(axes="tyx", lengths=(0.4, 0.6), boundary="wall", centering="cell", dt=0.1)
+    with pytest.raises(UserError, match=r"which of the last two is x is not stored"):
+        datasets.open(tmp_path / "cavity")
+    found = datasets.open(tmp_path / "cavity", hints)
+    split = found["train"]
+    assert (
+        len(split) == 3
+        and grid_of(found).shape == (4, 6)
+        and found.channels == ("velocity_x", "velocity_y")
+    )
+    assert split.parameters["vel_in"].tolist() == [0.5, 1.5, 0.5] and len(split.times_of(1)) == 4
+    assert np.array_equal(split[1].data[0, :, 1].numpy(), arrays["bc", 1][1].swapaxes(1, 2))
+    assert np.array_equal(split[2].data[0, :, 0].numpy(), arrays["geo", 0][0].swapaxes(1, 2))
+
+
+def test_tensors_of_autocast(tmp_path: Path) -> None:
+    data, fixed = values(3, 4, 6, 5, 2), values(3, 6, 5, 1)
+    for name in ("train", "test"):
+        (tmp_path / name).mkdir()
+        tensors = {"data": data, "constant_fields": fixed, "constant_scalars": values(3, 2)}
+        torch.save({k: torch.from_numpy(v) for k, v in tensors.items()}, tmp_path / name / "data.pt")
+    with pytest.raises(UserError, match=r"\(lengths\).*\(fields\)"):
+        datasets.open(tmp_path)
+    fields = (Field("u"), Field("v"), Field("mask"))
+    hints = Hints(lengths=(1.0, 2.0), boundary="wall", centering="cell", dt=0.1, fields=fields)
+    for path, splits in ((tmp_path, ["train", "test"]), (tmp_path / "test/data.pt", ["test"])):
+        found = datasets.open(path, hints)
+        assert list(found.splits) == splits and list(found["test"].parameters) == ["scalar_0", "scalar_1"]
+        assert np.array_equal(states(found, "test")[:, :, 1], data[..., 1])
+        assert np.array_equal(states(found, "test")[:, 2, 2], fixed[..., 0])
+
+
+def test_bubbles_open_as_arrays_of_ones_own(tmp_path: Path) -> None:
+    """BubbleML: one HDF5 file per simulation, every variable (T, Y, X), the coordinates too."""
+    t, u = values(4, 6, 5), values(4, 6, 5)
+    with h5py.File(tmp_path / "Twall-90.hdf5", "w") as file:
+        file["temperature"], file["velx"] = t, u
+        file["x"], file["y"] = np.zeros((4, 6, 5)), np.zeros((4, 6, 5))
+    fields = (Field("temperature", "K"), Field("velx", "m/s"))
+    box = {"lengths": (5.0, 6.0), "boundary": "wall", "centering": "cell", "dt": 0.1}
+    with pytest.raises(UserError, match="say what their axes are with hints"):
+        datasets.open(tmp_path / "Twall-90.hdf5")
+    found = datasets.open(tmp_path / "Twall-90.hdf5", Hints(axes="tyx", fields=fields, **box))
+    assert np.array_equal(states(found)[0, :, 1], u.swapaxes(1, 2))
+
+
 # There and back --------------------------------------------------------------------------------------------
 
 
