@@ -135,7 +135,7 @@ def judge(
         known: the equation and its solver.
         split: what is tested: its first and second samples at their first, middle and last steps.
         suspects: (sample, frame) that are tested as well, where something looked unusual.
-        seconds: time of a span on the stored points after which it is not made longer.
+        seconds: of stepping on the stored points, after which spans are not made longer.
     """
     try:
         if isinstance(split, Pairs):
@@ -159,10 +159,19 @@ def stored_frame(split: Split, sample: int, frame: int) -> Tensor:
 class _Leap:
     """Some stored steps from frames on a grid, solved on that grid or a finer one, and back."""
 
-    def __init__(self, known: Known, equation: Equation, grid: Domain, dt: float, parts: int = 1) -> None:
-        self.grid, self.parts = grid, parts
+    def __init__(
+        self, known: Known, equation: Equation, grid: Domain, dt: float, *, halved: bool = False
+    ) -> None:
+        self.grid, self.parts = grid, 1
         self.fine = grid.refined(known.factor) if isinstance(grid, Grid) and known.factor > 1 else grid
-        self.step = known.solver(equation, self.fine, dt / parts, known.substeps)
+        self.step = known.solver(equation, self.fine, dt, known.substeps)
+        if halved:
+            inner = getattr(self.step, "step", self.step)
+            if known.substeps is None and isinstance(getattr(inner, "cfl", None), float):
+                inner.cfl *= 0.5  # substeps that follow the state would be the same in half the time
+            else:
+                self.parts = 2
+                self.step = known.solver(equation, self.fine, dt / 2, known.substeps)
         self.low_faces = low_faces_of(self.step)
 
     def __call__(self, u: Tensor, spans: Sequence[int], seconds: float = math.inf) -> dict[int, Tensor]:
@@ -222,18 +231,25 @@ def _judge_frames(
     starts = _starts(split, suspects)
     if not starts:
         return "no trajectory has a second frame"
+    count = len(starts)
     with torch.no_grad():
         while starts:  # what shares a domain and a time step goes in one batch
-            domain, dt = split.domain_of(starts[0][0]), time_step(split, starts[0][0], known)
+            first, frame_of_first = starts[0]
+            domain, dt = split.domain_of(first), time_step(split, first, known)
             together = [
-                s for s in starts if split.domain_of(s[0]) is domain and time_step(split, s[0], known) == dt
+                (s, t)
+                for s, t in starts
+                if split.domain_of(s) is domain
+                and time_step(split, s, known) == dt
+                # Where the fastest of a batch sets the substeps of all, later frames keep their own.
+                and (known.substeps is not None or t == frame_of_first)
             ]
             starts = [s for s in starts if s not in together]
             frame = 8 * math.prod(split.blocks[split.locate(together[0][0])[0]].shape[2:])
             together = together[: max(1, BATCH_BYTES // frame)]
             if isinstance(domain, Cloud):
                 return "particles have no solver here"
-            found = _batch(known, split, together, domain, dt, seconds)
+            found = _batch(known, split, together, domain, dt, seconds * len(together) / count)
             if isinstance(found, str):
                 return found
             gaps += found
@@ -269,8 +285,8 @@ def _batch(
     left = max(len(split.times_of(s)) - 1 - t for s, t in starts)
     spans = [k for k in (1, 2, 4, 8, LONGEST) if k <= left]
 
-    def leap(grid: Domain, parts: int = 1) -> _Leap:
-        return _Leap(known, known.equation(parameters, grid), grid, dt, parts)
+    def leap(grid: Domain, halved: bool = False) -> _Leap:
+        return _Leap(known, known.equation(parameters, grid), grid, dt, halved=halved)
 
     equation = known.equation(parameters, place)
     if isinstance(equation, Elliptic):
@@ -328,7 +344,7 @@ def _in_time(
     ends: dict[int, Tensor],
 ) -> dict[int, Tensor]:
     """Errors in time alone (B, F), by steps of half the length: points and scheme are the data's own."""
-    half = leap(place, 2)(u, spans)
+    half = leap(place, True)(u, spans)
     return {k: _each(ends[k] - half[k], fields, place.dimension) for k in spans}
 
 
