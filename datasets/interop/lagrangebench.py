@@ -30,6 +30,10 @@ from sciml.trajectory import Field, channel_names
 OURS = "sciml"
 """Key of metadata.json under which we keep what it has no place for; other readers pass over it."""
 
+RADIUS = "default_connectivity_radius"
+_COUNTED = ("dim", "dt", "write_every", "num_particles_max")
+"""Numbers of metadata.json that follow from the data; the others, such as the spacing dx and the viscosity, are constants."""
+
 
 # What several layouts of particles have in common ------------------------------------------------------------
 
@@ -147,7 +151,7 @@ def read_lagrangebench(folder: Path, hints: Hints) -> Dataset:
             Field(str(f["name"]), str(f["unit"]), int(f["rank"])) for f in ours.get("fields", [])
         )
         clocks = {str(k): [float(t) for t in v] for k, v in dict(ours.get("times", {})).items()}
-        constants = {str(k): float(v) for k, v in dict(ours.get("constants", {})).items()}
+        constants = {str(k): float(v) for k, v in dict(ours.get("constants", _constants(metadata))).items()}
         parameters = [str(p) for p in ours.get("parameters", [])]
     except (TypeError, ValueError, KeyError) as error:
         raise UserError(f"{place}: what stands under {OURS!r} is damaged: {error!r}.") from error
@@ -161,6 +165,17 @@ def read_lagrangebench(folder: Path, hints: Hints) -> Dataset:
         raise UserError(f"{folder} has none of train.h5, valid.h5 and test.h5.")
     title = str(ours.get("name", folder.name))
     return Dataset(folder, title, "lagrangebench", splits, constants, (*notes, *boxes.notes))
+
+
+def _constants(metadata: Mapping[str, Any]) -> dict[str, float]:
+    return {
+        key: float(value)
+        for key, value in metadata.items()
+        if _number(value)
+        and math.isfinite(value)
+        and key not in _COUNTED
+        and not key.startswith(("sequence_length", "num_trajs"))
+    }
 
 
 def _split(
@@ -295,22 +310,24 @@ def write_lagrangebench(dataset: Dataset, dst: Path, progress: Callable[[int], N
                         acceleration.add(moved[1:] - moved[:-1])
                     done += 1
                     progress(done)
-    spacing = dataset.constants.get("dx")
-    if spacing is None:
-        spacing = (cloud.volume / most) ** (1 / cloud.dimension)
+    known = {key: value for key, value in dataset.constants.items() if math.isfinite(value)}
+    if "dx" not in known:
+        known["dx"] = (cloud.volume / most) ** (1 / cloud.dimension)
         notes.append(
-            f"the spacing of the particles is not recorded; gave dx {spacing:.4g}, the side of the room each has in the "
-            "box, and 1.45 of it as radius of connections"
+            f"the spacing of the particles is not recorded; gave dx {known['dx']:.4g}, the side of the room that each has in "
+            "the box"
         )
+    if RADIUS not in known:
+        known[RADIUS] = float(f"{1.45 * known['dx']:.2g}")
+        notes.append(f"gave a radius of connections of {known[RADIUS]:g}, 1.45 times dx")
     if any(split.frames and len(split.block_times) > 1 for split in splits.values()):
         notes.append("trajectories differ in length; sequence lengths in metadata.json are the longest")
     (vel_mean, vel_std), (acc_mean, acc_std) = velocity.results(), acceleration.results()
     longest, count = lengths[first]
     test = lengths.get("test", lengths[list(lengths)[-1]])
-    metadata = {
+    metadata = known | {
         "case": dataset.name,
         "dim": cloud.dimension,
-        "dx": spacing,
         "dt": dt,
         "write_every": 1,
         "sequence_length_train": longest,
@@ -320,7 +337,6 @@ def write_lagrangebench(dataset: Dataset, dst: Path, progress: Callable[[int], N
         "num_particles_max": most,
         "periodic_boundary_conditions": list(cloud.flags),
         "bounds": [list(side) for side in cloud.box],
-        "default_connectivity_radius": float(f"{1.45 * spacing:.2g}"),
         "vel_mean": vel_mean,
         "vel_std": vel_std,
         "acc_mean": acc_mean,

@@ -509,7 +509,7 @@ def lagrangebench(folder: Path, **more: Any) -> dict[str, np.ndarray]:
 def test_particles_keep_their_types(tmp_path: Path) -> None:
     arrays = lagrangebench(tmp_path / "2D_LDC")
     found = datasets.open(tmp_path / "2D_LDC")
-    assert found.dt == pytest.approx(0.04) and found.notes == ()
+    assert found.dt == pytest.approx(0.04) and found.notes == () and found.constants == {"dx": 0.02}
     for name in ("native", "lagrangebench"):
         datasets.convert(tmp_path / "2D_LDC", tmp_path / name, name)  # type: ignore[arg-type]
         again = datasets.open(tmp_path / name)
@@ -519,6 +519,9 @@ def test_particles_keep_their_types(tmp_path: Path) -> None:
             assert trajectory.domain.particle_type.tolist() == [0, 0, 1, 2]
             assert trajectory.domain == found[split][0].domain
             assert torch.equal(trajectory.times, found[split][0].times)
+        assert again.constants == {"dx": 0.02}
+    metadata = json.loads((tmp_path / "lagrangebench/metadata.json").read_text())
+    assert metadata["dx"] == 0.02 and metadata["default_connectivity_radius"] == 0.029
     with h5py.File(tmp_path / "lagrangebench/train.h5") as file:
         assert list(file) == ["00000"] and file["00000/particle_type"].shape == (4,)
         assert file["00000/position"].dtype == np.float32 and file["00000/position"].compression == "gzip"
