@@ -156,7 +156,7 @@ def solve(
                 out = torch.empty(len(frame), steps + 1, *frame.shape[1:], dtype=dtype)
             short = frame.to(torch.float32)
             out[:, t] = short if dtype == torch.float32 else frame
-            gap = (frame - short).abs_().amax(dim=0).flatten(1).amax(dim=1).double()
+            gap = (frame - short).abs_().amax(dim=0).reshape(frame.shape[1], -1).amax(dim=1).double()
             rounding = torch.maximum(rounding, torch.nan_to_num(gap, posinf=0.0))
             watch.see(t, short, state, equation)
     assert out is not None  # there is always the initial frame
