@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
 from sciml.datasets.dataset import Dataset, Hints
+from sciml.datasets.defect import stored_frame
 from sciml.datasets.reader import Source, read_json
 from sciml.datasets.reader import open as open_dataset
 from sciml.datasets.schema import describe_domain
 from sciml.datasets.splits import Pairs, Split
+from sciml.datasets.volume import draw_volumes
 from sciml.datasets.writer import whole_file, write_bytes
 from sciml.domains import Domain, Grid, Mesh, Point
 
@@ -22,6 +25,9 @@ if TYPE_CHECKING:
 
 FRAMES = 5
 """Frames of a 2D sample that are drawn."""
+
+CHANNELS_3D = 5
+"""Channels of a 3D sample that are drawn by pyvista."""
 
 CURVES = 6
 """Unknowns of a system without space that are drawn."""
@@ -87,8 +93,8 @@ def worst_error(dataset: Dataset) -> dict[str, float]:
 
 
 def plot(path: Source, out: str | Path, hints: Hints | None = None) -> Path:
-    """Draw a few samples: space against time in 1D, frames in 2D, slices of 3D, triangles of a mesh, and
-    curves over time where there is no space.
+    """Draw a few samples: space against time in 1D, frames in 2D, slices and surfaces of 3D (where pyvista is there and
+    can draw, else middle slices), triangles of a mesh, and curves over time where there is no space.
 
     Returns the picture's path.
 
@@ -99,6 +105,8 @@ def plot(path: Source, out: str | Path, hints: Hints | None = None) -> Path:
 
     dataset, out = open_dataset(path, hints), Path(out)
     split = dataset.first
+    if isinstance(split, Split) and out.suffix == ".png" and _plot_volumes(split, out):
+        return out
     figure = Figure(layout="constrained")
     if isinstance(split, Pairs):
         _plot_pairs(figure, split)
@@ -112,6 +120,25 @@ def plot(path: Source, out: str | Path, hints: Hints | None = None) -> Path:
     with whole_file(out) as part:
         figure.savefig(part, format=out.suffix.lstrip(".") or "png", dpi=110)
     return out
+
+
+def _plot_volumes(split: Split, out: Path) -> bool:
+    """Three frames of the first sample of a 3D grid by pyvista, or False where it cannot be."""
+    domain = split.domain_of(0)
+    if not isinstance(domain, Grid) or domain.dimension != 3:
+        return False
+    last = len(split.times_of(0)) - 1
+    frames = sorted({0, last // 2, last})
+    states = _read_frames(split, frames)[:, :CHANNELS_3D]
+    if not np.isfinite(states).all():
+        return False
+    titles = tuple(f"t = {float(split.times_of(0)[t]):.4g}" for t in frames)
+    return draw_volumes(states, domain, titles, split.channels[:CHANNELS_3D], out)
+
+
+def _read_frames(split: Split, frames: Sequence[int]) -> np.ndarray:
+    """Some frames of the first sample, (frames, C, *points); no others are read."""
+    return np.concatenate([stored_frame(split, 0, t).to(torch.float32).numpy() for t in frames])
 
 
 def _style(values: np.ndarray) -> dict[str, Any]:
@@ -166,20 +193,19 @@ def _plot_curves(figure: Any, split: Split) -> None:
 
 def _plot_frames(figure: Any, split: Split) -> None:
     """Frames of the first sample, a row per channel."""
-    trajectory = split[0]
-    domain, channels = trajectory.domain, split.channels
-    frames = np.unique(np.linspace(0, trajectory.data.shape[1] - 1, FRAMES).round().astype(int))
+    domain, channels, times = split.domain_of(0), split.channels, split.times_of(0)
+    frames = np.unique(np.linspace(0, len(times) - 1, FRAMES).round().astype(int))
     height = min(max(2.6 * _proportion(domain), 0.9), 4.0)
     figure.set_size_inches(2.9 * len(frames) + 1, (height + 0.3) * len(channels) + 0.6)
     axes = figure.subplots(len(channels), len(frames), squeeze=False, sharex=True, sharey=True)
-    data = trajectory.data[0].numpy()
+    data = _read_frames(split, frames.tolist())
     for row, name in enumerate(channels):
-        style = _style(data[frames][:, row])
+        style = _style(data[:, row])
         for column, frame in enumerate(frames):
             ax: Axes = axes[row, column]
-            image = _draw(ax, domain, data[frame, row], data[frame], style)
+            image = _draw(ax, domain, data[column, row], data[column], style)
             if row == 0:
-                ax.set_title(f"t = {float(trajectory.times[frame]):.4g}")
+                ax.set_title(f"t = {float(times[frame]):.4g}")
             if column == 0:
                 ax.set_ylabel(name)
         if image is not None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +19,7 @@ from torch import Tensor
 import sciml.datasets as datasets
 from sciml import Field, Grid, Trajectory, rollout
 from sciml.datasets import survey as survey_module
+from sciml.datasets import volume
 from sciml.datasets.certificate import _displacement, certify
 from sciml.datasets.defect import Verdict, judge
 from sciml.datasets.duplicates import Duplicates
@@ -508,6 +511,40 @@ def test_generated_data_carry_their_audit(tmp_path: Path) -> None:
         and "0 errors and 0 warnings" in card
         and "in float32 differs" in card
     )
+
+
+def box_of_waves(folder: Path) -> Path:
+    grid = Grid((16, 12, 10), (1.0, 1.0, 1.0))
+    x, y, z = grid.coordinates()
+    frames = [torch.sin(2 * math.pi * (x - 0.1 * t)) * torch.cos(2 * math.pi * y) + z for t in range(4)]
+    return write(folder, torch.stack(frames)[None, :, None].float(), grid, torch.arange(4.0), (Field("u"),))
+
+
+def test_volumes_are_drawn_by_pyvista_in_another_process(tmp_path: Path) -> None:
+    pytest.importorskip("pyvista", reason="volumes are drawn by pyvista, extra 'report3d'")
+    from matplotlib.image import imread
+
+    picture = imread(datasets.plot(box_of_waves(tmp_path), tmp_path / "p.png"))
+    assert picture.shape[0] >= 400 and picture.shape[1] > 1000
+    colours = np.unique((picture[..., :3].reshape(-1, 3) * 255).astype(int), axis=0)
+    assert len(colours) > 100
+
+
+@pytest.mark.parametrize("why", ["missing", "crash", "hang"])
+def test_volumes_fall_back_to_slices(why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever happens to the process that draws, there is a picture."""
+    if why == "missing":
+        monkeypatch.setattr(volume, "find_spec", lambda name: None)
+    else:
+        script = "import os; os.abort()" if why == "crash" else "import time; time.sleep(60)"
+        run = subprocess.run
+        monkeypatch.setattr(volume, "SECONDS", 0.5)
+        monkeypatch.setattr(volume, "find_spec", lambda name: object())
+        monkeypatch.setattr(
+            volume.subprocess, "run", lambda words, **more: run([sys.executable, "-c", script], **more)
+        )
+    picture = datasets.plot(box_of_waves(tmp_path), tmp_path / "p.png")
+    assert picture.stat().st_size > 10_000 and not list(tmp_path.glob("*.part"))
 
 
 # The command ------------------------------------------------------------------------------------------------------
