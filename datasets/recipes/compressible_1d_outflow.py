@@ -2,6 +2,10 @@
 
 PDEBench's random set with transmissive ends at eta = zeta = 1e-8, of which no grid of its size or this one sees
 anything: they are taken as zero. There 1024 cells, here 256.
+
+The certificate finds errors of eight percent in the density, of which all but a twentieth is displacement: waves leave
+the gas at a speed that is off by an error of first order in the spacing, nothing between open ends holds it, and by
+t = 1 the pattern is up to four cells from its place.
 """
 
 from __future__ import annotations
