@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 
@@ -38,6 +39,7 @@ def _fractions(domain: Grid) -> tuple[Tensor, ...]:
     )
 
 
+@functools.lru_cache(maxsize=16)
 def _half_box(modes: int, dimension: int) -> Tensor:
     """Wave vectors |k_d| <= modes (M, D), one of each pair k, -k, sorted by the largest component.
 
@@ -86,12 +88,17 @@ def _largest(coefficients: Tensor, k: Tensor) -> Tensor:
     best, where = torch.where(crest, values, 0.0).flatten(1).topk(16)
     x = torch.stack([line[i] for i in torch.unravel_index(where, values.shape[1:])], dim=2)
     angular = 2 * math.pi * k.to(torch.float64)
+    squares = (angular.unsqueeze(2) * angular.unsqueeze(1)).flatten(1)
     for _ in range(5):
         terms = coefficients.unsqueeze(1) * torch.exp(1j * (x @ angular.T).to(torch.complex128))
         best = torch.maximum(best, terms.real.sum(dim=2).abs())
         slope = -(terms.imag @ angular)
-        curvature = -torch.einsum("csm,md,me->csde", terms.real, angular, angular)
-        x = x - torch.linalg.lstsq(curvature, slope.unsqueeze(3)).solution.squeeze(3)
+        curvature = -(terms.real @ squares).unflatten(2, (dimension, dimension))
+        if dimension == 1:  # what least squares would give, in a fraction of its time
+            steep = curvature.squeeze(3)
+            x = x - torch.where(steep == 0, 0.0, slope / steep)
+        else:
+            x = x - torch.linalg.lstsq(curvature, slope.unsqueeze(3)).solution.squeeze(3)
     return best.amax(dim=1)
 
 
