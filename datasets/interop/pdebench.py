@@ -280,13 +280,15 @@ def _groups(
     blocks: list[Block] = []
     found: list[dict[str, float]] = []
     for key in keys:
-        group = hdf5.child(file, key)
-        shape = hdf5.array(group, "data").shape if isinstance(group, h5py.Group) else None
-        if shape != data.shape or group is None:
-            raise UserError(f"{path}: '{key}/data' has shape {shape}, others {data.shape}.")
+        # There may be ten thousand; what else is to be looked at, the block looks at before it reads.
+        stored = h5py.h5d.open(file.id, f"{key}/data".encode())
+        if stored.shape != data.shape:
+            raise UserError(f"{path}: '{key}/data' has shape {stored.shape}, others {data.shape}.")
         variable = Variable(f"{key}/data", letters, width)
         blocks.append(FileBlock(path, [variable], (1, data.shape[0], width, *points)))
-        found.append(_config(group))
+        # Configurations of that project's generators are nested and alike; ours hold a sample's parameters.
+        group = hdf5.child(file, key) if imprint is not None else None
+        found.append(_config(group) if isinstance(group, h5py.Group) else {})
     times = _times(grid_group, "t", data.shape[0], hints, imprint)
     shared = set.intersection(*(set(c) for c in found)) - {"seed"}
     parameters = {
