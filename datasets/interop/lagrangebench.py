@@ -61,7 +61,8 @@ def step_of(place: Path, metadata: Mapping[str, Any], hints: Hints) -> tuple[flo
     """
     if hints.dt is not None:
         return hints.dt, []
-    dt, every = metadata.get("dt"), metadata.get("write_every", 1)
+    dt: Any = metadata.get("dt")
+    every: Any = metadata.get("write_every", 1)
     if dt == 0:
         return 1.0, [f"{place.name} says dt 0, a series of loads without time; counted the frames instead"]
     if not _number(dt) or not _number(every) or not 0 < dt * every < math.inf:
@@ -145,7 +146,8 @@ def read_lagrangebench(folder: Path, hints: Hints) -> Dataset:
     dt, notes = step_of(place, metadata, hints)
     if "write_every" not in metadata and hints.dt is None:
         notes.append("metadata.json has no write_every; took every solver step as stored")
-    ours = metadata.get(OURS) if isinstance(metadata.get(OURS), dict) else {}
+    found: Any = metadata.get(OURS)
+    ours: dict[str, Any] = found if isinstance(found, dict) else {}
     try:
         fields = tuple(
             Field(str(f["name"]), str(f["unit"]), int(f["rank"])) for f in ours.get("fields", [])

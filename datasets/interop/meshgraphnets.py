@@ -88,7 +88,7 @@ def _features(path: Path, meta: Mapping[str, Any]) -> tuple[dict[str, _Feature],
             notes.append(
                 "meta.json is known to be wrong of sizing_field; took it as three values of float32"
             )
-        shape = entry.get("shape")
+        shape: Any = entry.get("shape")
         fits = isinstance(shape, list) and len(shape) in (2, 3) and all(type(n) is int for n in shape)
         kind, dtype = str(entry.get("type")), str(entry.get("dtype"))
         if not fits or kind not in ("static", "dynamic", "dynamic_varlen") or dtype not in _TYPES:
@@ -199,7 +199,7 @@ def read_meshgraphnets(path: Path, hints: Hints) -> Dataset:
     meta = read_object(folder / "meta.json")
     features, notes = _features(folder / "meta.json", meta)
     ours = meta.get(OURS) if isinstance(meta.get(OURS), dict) else None
-    length = meta.get("trajectory_length")
+    length: Any = meta.get("trajectory_length")
     wants = any(f.kind == "dynamic" for f in features.values())
     if wants and (type(length) is not int or not 1 <= length <= 1 << 31):
         raise UserError(

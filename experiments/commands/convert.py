@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     import jsonargparse
 
-    from sciml.experiments.progress import Reporter
+    from sciml.experiments.progress import Reporter, Task
 
 EXAMPLES = (
     "sciml convert 1D_Burgers_Sols_Nu0.01.hdf5 data/pdebench-burgers --to native",
@@ -40,7 +40,8 @@ def add_arguments(parser: jsonargparse.ArgumentParser) -> None:
 def execute(arguments: Namespace, reporter: Reporter) -> Result:
     from sciml.datasets.convert import convert
 
-    sources, tasks = list(arguments.src), []
+    sources: list[str] = list(arguments.src)
+    tasks: list[Task] = []
     with ExitStack() as stack:
 
         def progress(done: int, total: int) -> None:
