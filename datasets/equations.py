@@ -19,6 +19,7 @@ from sciml.errors import UserError
 from sciml.odes.base import ODE
 from sciml.pdes import Advection, Burgers, CompressibleEuler, Darcy, FisherKPP, Poisson
 from sciml.pdes.base import PDE, ConservationLaw, Elliptic, SemiLinear
+from sciml.pdes.difficulty import linear_from_difficulties
 from sciml.pdes.euler import IdealGas
 from sciml.trajectory import channel_names
 
@@ -32,6 +33,14 @@ INVISCID = 1e-7
 """Viscosities up to this one leave nothing to see on any grid in use: 1e-8 stands for none in PDEBench."""
 
 PDEBENCH_GAMMA = 5.0 / 3.0
+
+APEBENCH_ORDERS: Mapping[str, int] = {
+    "advection_gamma": 1,
+    "diffusion_gamma": 2,
+    "dispersion_gamma": 3,
+    "hyp_diffusion_gamma": 4,
+}
+"""Names of difficulties in APEBench's linear scenarios, with the order of the derivative that they multiply."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +92,8 @@ def known_equation(dataset: Dataset, stated: Stated | None = None) -> tuple[Know
         return None, "the recipe is not found or has changed; say the equation with --equation"
     if dataset.kind == "pdebench":
         return _of_pdebench(dataset)
+    if dataset.kind == "apebench":
+        return _of_apebench(dataset)
     return None, "the file does not say its equation; say it with --equation"
 
 
@@ -130,6 +141,30 @@ def _of_pdebench(dataset: Dataset) -> tuple[Known | None, str]:
         known = _placed(gas, "compressible Euler, gamma 5/3", "file")
         return replace(known, view=_conserved(gas, first)), f"{known.name}, by the attributes eta and zeta"
     return None, "its attributes do not say the equation; say it with --equation"
+
+
+def _of_apebench(dataset: Dataset) -> tuple[Known | None, str]:
+    """Linear scenarios of APEBench (Koehler et al. 2024), told by difficulties of one order of derivative each."""
+    first, numbers = dataset.first, dataset.constants
+    found = {order: numbers[name] for name, order in APEBENCH_ORDERS.items() if name in numbers}
+    others = sorted(n for n in numbers if n.endswith(("_gamma", "_delta")) and n not in APEBENCH_ORDERS)
+    grid = first.domain
+    if not found or others or len(first.channels) != 1 or not isinstance(grid, Grid):
+        what = ", ".join(others) if others else "no linear difficulties alone"
+        return None, f"the scenario has {what}; say its equation with --equation"
+    difficulties = [found.get(order, 0.0) for order in range(max(found) + 1)]
+    try:
+        equation = linear_from_difficulties(
+            difficulties,
+            dt=dataset.dt,
+            length=grid.lengths[0],
+            points=grid.shape[0],
+            dimension=grid.dimension,
+        )
+    except ValueError as error:
+        return None, f"its difficulties do not make an equation: {error}"
+    said = ", ".join(name for name in APEBENCH_ORDERS if name in numbers)
+    return _placed(equation, repr(equation), "file"), f"{equation!r}, by {said}"
 
 
 def _scalar_of_pdebench(numbers: Mapping[str, float]) -> tuple[PDE | None, str]:

@@ -266,6 +266,20 @@ def test_the_viscosity_of_burgers_files_is_divided_by_pi(tmp_path: Path) -> None
     assert not datasets.check(pdebench(tmp_path / "wrong.hdf5", data, 0.01, Nu=0.1 * math.pi)).ok
 
 
+def test_difficulties_of_apebench_are_an_equation(tmp_path: Path) -> None:
+    """A scenario that moves by four cells in each frame, and what says five."""
+    start = solved(Advection(1.0), 160, 0.01, 0, growth)[:, 0]
+    frames = np.stack([np.roll(start, 4 * t, axis=-1) for t in range(6)], axis=1)[:, :, None]
+    for gamma, ok in ((-4.0, True), (-5.0, False)):
+        folder = tmp_path / str(ok)
+        folder.mkdir()
+        np.save(folder / "1d_diff_adv_train.npy", frames.astype(np.float32))
+        info = {"num_points": 160, "num_spatial_dims": 1, "advection_gamma": gamma}
+        (folder / "1d_diff_adv.json").write_text(json.dumps({"name": "1d_diff_adv", "info": info}))
+        report = datasets.check(folder / "1d_diff_adv.json")
+        assert report.ok == ok and "advection_gamma" in report.measured["equation"], str(report)
+
+
 def test_attributes_that_make_no_equation_are_a_note(tmp_path: Path) -> None:
     data = solved(Advection(1.0), 32, 0.01, 4, growth)
     for attributes in ({}, {"Nu": -1.0}, {"beta": math.nan}):
