@@ -256,3 +256,124 @@ def test_shear_layers_roll_up_and_their_dye_stays() -> None:
     dye = out[:, :, 2].mean(dim=(2, 3))
     assert float((dye - 0.5).abs().max()) < 1e-6
     assert float(Spectral(domain).div(out[:, -1, :2].unsqueeze(1)).abs().max()) < 1e-10  # type: ignore[arg-type]
+
+
+# Recipes as YAML
+
+BASED = """
+base: burgers
+domain: {shape: [64]}
+parameters: {viscosity: {class_path: LogUniform, init_args: {low: 1e-2, high: 3e-2}}}
+steps: {train: 3, valid: 3, test: 5}
+samples: {train: 4, test: 2}
+shard_size: 2
+bounds: {velocity: [-2, 2]}
+solver: {substeps: 10, order: 3}
+"""
+
+STATED = """
+title: Heat of my own
+pde: {class_path: Heat}
+parameters: {diffusivity: 1e-2}
+domain: {class_path: Grid, init_args: {shape: [8, 8], lengths: [1.0, 2.0]}}
+initial: {class_path: "states.py:Bumps", init_args: {size: 2}}
+dt: 0.1
+steps: 2
+samples: {train: 2}
+rejection: leave_out
+"""
+
+STATES = """
+from dataclasses import dataclass
+import torch
+
+
+@dataclass(frozen=True)
+class Bumps:
+    size: float = 1.0
+
+    def __call__(self, domain, channels, generator):
+        return self.size * torch.rand(channels, *domain.shape, dtype=torch.float64, generator=generator)
+"""
+
+
+def test_a_recipe_in_yaml_starts_from_another_one(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(BASED)
+    recipe, base = load_recipe(file), load_recipe("burgers")
+    assert recipe.name == "mine" and recipe.pde is base.pde and recipe.dt == base.dt
+    assert recipe.domain == Grid((64,), (1.0,)) and recipe.substeps == 10
+    assert recipe.parameters["viscosity"] == datasets.LogUniform(1e-2, 3e-2)
+    assert recipe.bounds == {"velocity": (-2.0, 2.0)} and recipe.samples == {"train": 4, "test": 2}
+    assert recipe.source == str(file) and recipe.parts == (base.source,)
+    by_hand = replace(
+        base,
+        name="mine",
+        domain=recipe.domain,
+        parameters=recipe.parameters,
+        steps=recipe.steps,
+        samples=recipe.samples,
+        shard_size=2,
+        bounds=recipe.bounds,
+        substeps=10,
+        solver=recipe.solver,
+        source=None,
+    )
+    made = datasets.generate(file, tmp_path / "a", workers=2, certificate=False)
+    same = datasets.generate(by_hand, tmp_path / "b", certificate=False)
+    u, v = (datasets.open(p)["train"].trajectories().data for p in (made, same))
+    assert torch.equal(u, v)
+    assert datasets.open(made).recipe is not None
+    twice = tmp_path / "twice.yaml"
+    twice.write_text("base: mine.yaml\nseed: 3\n")
+    assert load_recipe(twice).seed == 3 and load_recipe(twice).parts == (str(file), base.source)
+    before = load_recipe(twice).specification()
+    file.write_text(BASED + "# changed\n")
+    assert load_recipe(twice).specification() != before  # what it stands on counts as well
+
+
+def test_a_recipe_in_yaml_may_state_everything(tmp_path: Path) -> None:
+    (tmp_path / "states.py").write_text(STATES)
+    file = tmp_path / "whole.yml"
+    file.write_text(STATED)
+    recipe = load_recipe(file)
+    assert recipe.pde.__name__ == "Heat" and recipe.constants == {"diffusivity": 0.01}  # type: ignore[attr-defined]
+    assert recipe.rejection == "leave_out" and recipe.parts == (str(tmp_path / "states.py"),)
+    folder = datasets.generate(file, tmp_path / "out", certificate=False)
+    u = datasets.open(folder)["train"].trajectories().data
+    assert u.shape == (2, 3, 1, 8, 8) and 1.5 < float(u.max()) <= 2.0
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("base: burgers", "base: burger", "no recipe 'burger'. Did you mean 'burgers'"),
+        ("base: burgers", "", "has no pde, initial, dt; give them, or start from a recipe with base"),
+        ("base: burgers", "base: mine.yaml", "stand on each other more than 8 deep, or in a circle"),
+        ("shard_size", "shardsize", "has an entry 'shardsize'. Did you mean 'shard_size'"),
+        ("LogUniform", "LogUnifrom", "have no 'LogUnifrom'; did you mean LogUniform"),
+        ("low: 1e-2", "lo: 1e-2", "parameters.viscosity, LogUniform: .*lo"),
+        ("low: 1e-2", "low: 1.0", "0 < low < high"),
+        ("low: 1e-2", "low: little", "little"),
+        ("{shape: [64]}", "{shape: [64], length: [2]}", "domain, Grid: .*length"),
+        ("{shape: [64]}", "{shape: [64, 64]}", "Grid got 2 sizes"),
+        ("order: 3", "orders: 3", "solver has 'orders'; `sciml.solvers.build` takes order, substeps"),
+        ("shard_size: 2", "shard_size: two", "shard_size"),
+        ("shard_size: 2", "shard_size: 0", "shard_size=0"),
+        ("[-2, 2]", "[2, -2]", "expected .low, high. with low < high"),
+        ("base: burgers", "base: [burgers", "is not YAML"),
+        ("base: burgers", "base: burgers\npde: Burgerz", "have no 'Burgerz'; did you mean .*Burgers"),
+        (
+            "base: burgers",
+            "base: burgers\npde: {class_path: Burgers, init_args: {x: 1}}",
+            "Burgers takes visc",
+        ),
+        ("base: burgers", "base: burgers\ninitial: none.py:Bumps", "initial: there is no file 'none.py'"),
+    ],
+)
+def test_mistakes_in_yaml_are_told(old: str, new: str, message: str, tmp_path: Path) -> None:
+    assert BASED.count(old) == 1
+    file = tmp_path / "mine.yaml"
+    file.write_text(BASED.replace(old, new))
+    with pytest.raises(UserError, match=message):
+        load_recipe(file)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -196,3 +198,45 @@ def test_an_interrupt_leaves_nothing(tmp_path: Path) -> None:
         part.write_bytes(b"half")
         raise KeyboardInterrupt
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("codec", ["none", "lzf"])
+@pytest.mark.parametrize(
+    ("fields", "dtype"),
+    [
+        ((Field("u"),), torch.float32),
+        ((Field("u"),), torch.float64),
+        ((Field("velocity", "m/s", 1), Field("pressure", "Pa"), Field("stress", "Pa", 2)), torch.float32),
+    ],
+)
+def test_large_arrays_arrive_whole_with_their_checksum(
+    codec: writer.Codec, fields: tuple[Field, ...], dtype: torch.dtype, tmp_path: Path
+) -> None:
+    """Sizes at which arrays are written beside HDF5, in several pieces, some of part of a sample's frames."""
+    for shape, samples, frames in (((64, 40), 40, 3), ((200, 300), 2, 7)):
+        grid = Grid(shape, (1.0, 1.0))
+        written = random_trajectory(grid, fields, grid.shape, samples=samples, frames=frames)
+        written = replace(written, data=written.data.to(dtype))
+        path = tmp_path / f"{samples}" / "data/train/a.hdf5"
+        found = datasets.write_shard(path, written, name="demo", codec=codec)
+        assert torch.equal(datasets.open(path)["train"].trajectories().data, written.data.float())
+        content = path.read_bytes()
+        assert found.bytes == len(content) and found.sha256 == hashlib.sha256(content).hexdigest()
+
+
+def test_archives_are_read_by_the_well(tmp_path: Path) -> None:
+    """Its own reader takes LZF files, frame by frame, as HDF5 does everywhere."""
+    grid = Grid((16, 16), (1.0, 1.0))
+    written = random_trajectory(grid, (Field("velocity", "m/s", 1), Field("pressure", "Pa")), grid.shape)
+    path = tmp_path / "data/train/a.hdf5"
+    datasets.write_shard(path, written, name="demo", codec="lzf")
+    with h5py.File(path) as file:
+        assert file["t1_fields/velocity"].chunks == (1, 1, 16, 16, 2)
+        assert file["t1_fields/velocity"].compression == "lzf" and file["t1_fields/velocity"].shuffle
+    well = pytest.importorskip("the_well.data")
+    found = well.WellDataset(
+        path=str(tmp_path / "data/train"), n_steps_input=2, n_steps_output=1, use_normalization=False
+    )[1]
+    expected = written.data[0, 1:3].movedim(1, -1)
+    assert torch.equal(torch.as_tensor(found["input_fields"])[..., 0], expected[..., 2])
+    assert torch.equal(torch.as_tensor(found["input_fields"])[..., 1:], expected[..., :2])
