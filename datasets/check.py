@@ -51,7 +51,7 @@ def check(
     twice in one split or nearly twice, leftovers of a killed run.
 
     Args:
-        path: a folder or file that `open` takes.
+        path: a folder, a file or several, as `open` takes them.
         hints: what a foreign file does not say.
         equation: what the data solve, in place of what a recipe or the file says: an equation, or a class or function
             that makes one of the file's parameters, which it names as its arguments.
@@ -70,6 +70,10 @@ def check(
         collector.add(finding)
     measured, audit = _examine(dataset, collector, equation, progress)
     return Report(place, tuple(collector.results()), measured, audit)
+
+
+def _name(path: Source) -> str:
+    return str(path) if isinstance(path, str | os.PathLike) else ", ".join(str(p) for p in path)
 
 
 def write_audit(folder: str | Path, progress: Progress = lambda done, total: None) -> Report:
