@@ -22,8 +22,8 @@ def draw_audit(report: Report, certificate: Mapping[str, Any] | None, out: Path)
     """Draw what a check measured; returns the picture's path."""
     from matplotlib.figure import Figure
 
-    first = "train" if "train" in report.audit else next(iter(report.audit), None)
-    channels = list(report.audit[first]["values"])[:SHOWN] if first is not None else []
+    first = "train" if "train" in report.audit else next(iter(report.audit))
+    channels = list(report.audit[first]["values"])[:SHOWN]
     columns = max(2, len(channels))
     figure = Figure(layout="constrained")
     figure.set_size_inches(3.1 * columns + 0.6, 8.2)
@@ -33,7 +33,7 @@ def draw_audit(report: Report, certificate: Mapping[str, Any] | None, out: Path)
     for column, channel in enumerate(channels):
         _histogram(axes[0, column], report.audit, channel)
         if "spectra" in report.audit[first]:
-            _spectra(axes[1, column], report.audit[first]["spectra"], channel, str(first))
+            _spectra(axes[1, column], report.audit[first]["spectra"], channel, first)
     _gaps(axes[2, 0], report.audit)
     if certificate:
         _errors(axes[2, 1], certificate)

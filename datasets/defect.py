@@ -23,6 +23,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -166,7 +167,7 @@ class _Leap:
         self.fine = grid.refined(known.factor) if isinstance(grid, Grid) and known.factor > 1 else grid
         self.step = known.solver(equation, self.fine, dt, known.substeps)
         if halved:
-            inner = getattr(self.step, "step", self.step)
+            inner: Any = getattr(self.step, "step", self.step)
             if known.substeps is None and isinstance(getattr(inner, "cfl", None), float):
                 inner.cfl *= 0.5  # substeps that follow the state would be the same in half the time
             else:
@@ -196,7 +197,12 @@ def _refined(u: Tensor, grid: Domain, fine: Domain, low_faces: LowFaces | None) 
     """
     out = to_stored(u, grid, fine, low_faces)
     plain = not (low_faces is not None and any(low_faces))
-    if grid is fine or not isinstance(grid, Grid) or grid.centering != "cell" or not plain:
+    if (
+        grid is fine
+        or not (isinstance(grid, Grid) and isinstance(fine, Grid))
+        or grid.centering != "cell"
+        or not plain
+    ):
         return out
     d = grid.dimension
     pool = (torch.nn.functional.max_pool1d, torch.nn.functional.max_pool2d, torch.nn.functional.max_pool3d)[

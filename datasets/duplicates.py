@@ -97,7 +97,7 @@ class Duplicates:
             for axis in axes:  # low waves of both signs
                 n = values.shape[axis]
                 keep = np.r_[0 : min(n, LOWEST), max(LOWEST, n - LOWEST) : n]
-                values = values.take(keep, axis=axis)
+                values = np.take(values, keep, axis=axis)
         flat = values.reshape(-1)
         if flat.shape not in self._bases:
             generator = np.random.default_rng(len(flat))
@@ -108,8 +108,8 @@ class Duplicates:
         basis = self._bases[flat.shape]
         thinned = flat[:: max(1, len(flat) // basis.shape[1])][: basis.shape[1]]
         found = basis[:, : len(thinned)] @ thinned
-        size = float(found[np.abs(found).argmax()])  # a negative scale turns its sign as well
-        return found / size if size != 0 else found
+        size = float(found[int(np.abs(found).argmax())])  # a negative scale turns its sign as well
+        return np.asarray(found / size if size != 0 else found)
 
     def near(self, load: Callable[[str, int], np.ndarray]) -> None:
         """Tell of initial states that are nearly the same; `load` gives the first frame of (split, sample)."""

@@ -14,7 +14,7 @@ from torch import Tensor
 from sciml.datasets.dataset import Dataset
 from sciml.datasets.recipe import Recipe, default_solver
 from sciml.datasets.splits import Pairs, Split
-from sciml.domains import Domain, Grid
+from sciml.domains import Centering, Domain, Grid
 from sciml.errors import UserError
 from sciml.odes.base import ODE
 from sciml.pdes import Advection, Burgers, CompressibleEuler, Darcy, FisherKPP, Poisson
@@ -216,7 +216,7 @@ def _suited(domain: Domain, equation: Equation) -> Domain:
         return domain
     shift = {"cell": 0.5, "node": -0.5}[domain.centering]
     if isinstance(equation, SemiLinear) and domain.centering == "cell":
-        wanted = "node"
+        wanted: Centering = "node"
     elif isinstance(equation, ConservationLaw) and domain.centering == "node":
         wanted = "cell"
     else:

@@ -325,8 +325,8 @@ def card(dataset: Dataset) -> str:
     ]
     if dataset.certificate:
         lines += ["", "## How good it is", "", *_certificate(dataset.certificate)]
-        sides = {side for pair in domain.get("sides", []) for side in pair}
-        if sides & {"outflow", "inflow"} and any("displacement" in line for line in lines):
+        kinds = {side for pair in domain.get("sides", []) for side in pair}
+        if kinds & {"outflow", "inflow"} and any("displacement" in line for line in lines):
             lines.append(
                 "Nothing holds a flow between open sides: what waves leave wrong in it as they go out, an error of first "
                 "order in the spacing, moves it on and on."

@@ -163,7 +163,7 @@ class _Path:
             after = np.median(changes[t + 2 : t + AROUND + 1], axis=0)
             usual = np.maximum(np.maximum(before, after), floor)
             ratios[t] = float((changes[t] / np.where(usual > 0, usual, np.inf)).max(initial=0.0))
-        for t in np.flatnonzero(ratios > JUMP):
+        for t in np.flatnonzero(ratios > JUMP).tolist():
             text = (
                 f"the state changes {ratios[t]:.1f} times as much from frame {t} to {t + 1} as around it: a jump, or a "
                 "frame that does not belong there"
@@ -179,7 +179,7 @@ class _Path:
         norms = np.sqrt(sizes[1:] * sizes[:-1])
         cosines = np.divide(products, norms, out=np.zeros_like(products), where=norms > 0)
         if np.median(cosines) > 0.5:
-            for t in np.flatnonzero((cosines[:-1] < -0.5) & (cosines[1:] < -0.5)):
+            for t in np.flatnonzero((cosines[:-1] < -0.5) & (cosines[1:] < -0.5)).tolist():
                 text = f"frames {t + 1} and {t + 2} look swapped: the state goes back between them and forth around them"
                 yield "frames look swapped", text, 100.0, int(t + 1)
 

@@ -12,6 +12,7 @@ import sys
 import tempfile
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -87,7 +88,11 @@ def _draw(given: Path, out: Path) -> None:
             box = pyvista.ImageData(dimensions=values.shape, spacing=spacing, origin=origin)
             box.point_data["value"] = values.ravel(order="F")
             # Without light, which would darken slices that face away from it.
-            colours = {"cmap": "RdBu_r" if both else "viridis", "clim": limits, "lighting": False}
+            colours: dict[str, Any] = {
+                "cmap": "RdBu_r" if both else "viridis",
+                "clim": limits,
+                "lighting": False,
+            }
             plotter.add_mesh(
                 box.slice_orthogonal(),
                 scalars="value",
