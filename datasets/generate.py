@@ -14,7 +14,7 @@ import platform
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -650,12 +650,12 @@ def _standing(out: Path, old: Mapping[str, Any], jobs: Sequence[Job]) -> dict[Jo
     for split in {job.split for job in jobs} if listed else ():
         with (
             contextlib.suppress(FileNotFoundError, NotADirectoryError),
-            os.scandir(out / "data" / split) as all_,
+            os.scandir(out / "data" / split) as listing,
         ):
-            for file in all_:
-                if file.is_file():
-                    status = file.stat()
-                    found[f"data/{split}/{file.name}"] = (status.st_size, status.st_mtime_ns)
+            for place in listing:
+                if place.is_file():
+                    status = place.stat()
+                    found[f"data/{split}/{place.name}"] = (status.st_size, status.st_mtime_ns)
     kept: dict[Job, dict[str, Any]] = {}
     doubtful: list[tuple[Job, dict[str, Any]]] = []
     for job in jobs:
@@ -698,7 +698,7 @@ def _run(
     scheduler: str | None,
     codec: Codec,
     sha256: str,
-) -> Iterator[tuple[Job, dict[str, Any] | Failure]]:
+) -> Generator[tuple[Job, dict[str, Any] | Failure], None, None]:
     """Make shards, yielding each when it stands or has failed."""
     handed: Recipe | str = recipe if recipe.source is None else recipe.source
     here = scheduler is None and (workers == 1 or len(jobs) == 1)
@@ -720,7 +720,7 @@ def _run(
         results = run_in_processes(make_shard, calls, workers)
     else:
         results = run_on_cluster(make_shard, calls, scheduler)
-    with contextlib.closing(results):  # type: ignore[type-var]
+    with contextlib.closing(results):
         for number, found in results:
             yield jobs[number], found
 

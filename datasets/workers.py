@@ -15,7 +15,7 @@ import signal
 import threading
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import CancelledError
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
@@ -65,7 +65,9 @@ def attempt(call: Callable[..., Any], arguments: Sequence[Any]) -> Any:
         return failure_of(error)
 
 
-def run_here(call: Callable[..., Any], jobs: Sequence[Sequence[Any]]) -> Iterator[tuple[int, Any]]:
+def run_here(
+    call: Callable[..., Any], jobs: Sequence[Sequence[Any]]
+) -> Generator[tuple[int, Any], None, None]:
     """Do the jobs one after the other in this process; (number of the job, result or `Failure`)."""
     for number, job in enumerate(jobs):
         yield number, attempt(call, job)
@@ -106,7 +108,7 @@ def _end_with_parent() -> None:
 
 def run_in_processes(
     call: Callable[..., Any], jobs: Sequence[Sequence[Any]], workers: int
-) -> Iterator[tuple[int, Any]]:
+) -> Generator[tuple[int, Any], None, None]:
     """Do the jobs in processes of our own, yielding (number of the job, result or `Failure`) as they are done.
 
     Raises:
@@ -177,7 +179,7 @@ def _death(status: int | None, times: int) -> str:
 
 def run_on_cluster(
     call: Callable[..., Any], jobs: Sequence[Sequence[Any]], scheduler: str
-) -> Iterator[tuple[int, Any]]:
+) -> Generator[tuple[int, Any], None, None]:
     """Do the jobs on a Dask cluster, whose workers see the same files, as `run_in_processes` does.
 
     The scheduler itself gives the job of a worker that died to another one, three times in its usual settings.
@@ -206,15 +208,15 @@ def run_on_cluster(
             submit(max(16, 4 * sum(client.nthreads().values())))
             for future in under_way:
                 number = running.pop(future)
-                error = future.exception() if future.status == "error" else None
+                raised = future.exception() if future.status == "error" else None
                 if future.status in ("cancelled", "lost"):
                     raise UserError(_lost(scheduler))
-                if error is None:
+                if raised is None:
                     found = future.result()
-                elif type(error).__name__ == "KilledWorker":
-                    found = Failure(f"the Dask workers that had it died: {' '.join(str(error).split())}")
+                elif type(raised).__name__ == "KilledWorker":
+                    found = Failure(f"the Dask workers that had it died: {' '.join(str(raised).split())}")
                 else:
-                    found = failure_of(error)
+                    found = failure_of(raised)
                 yield number, found
                 submit(1)
         except (CancelledError, OSError) as error:

@@ -255,7 +255,7 @@ def _write_hdf5(path: Path, fill: Callable[[_Sheet], None], codec: Codec) -> tup
             for offset, data in places:
                 digest.add(raw.read(offset - raw.tell()))  # what HDF5 wrote before it
                 for piece in [data] if isinstance(data, np.ndarray) else data:
-                    flat = memoryview(piece).cast("B")
+                    flat = piece.data.cast("B")
                     for start in range(0, len(flat), _PIECE):
                         some = flat[start : start + _PIECE]
                         digest.add(some)

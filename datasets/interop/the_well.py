@@ -67,10 +67,10 @@ def _sides(file: h5py.File, axes: Sequence[str]) -> list[list[str]]:
             mask.shape[mask.ndim - len(dims) :] if mask.ndim == len(dims) else (-1, *mask.shape[1:])
         )
         while mask.ndim > len(dims):  # a mask that changes with sample or time counts where it ever holds
-            mask = mask.any(axis=0)
+            mask = np.asarray(mask.any(axis=0))
         for place, axis in enumerate(dims):
             for end, index in ((0, 0), (1, -1)):
-                line = np.take(mask, index, axis=place)
+                line = np.asarray(np.take(mask, index, axis=place))
                 if bool(line.all() if kind == "wall" else line.any()):
                     sides[list(axes).index(axis)][end] = schema.SIDES_OF_BC[kind]
     return sides

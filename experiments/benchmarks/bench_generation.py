@@ -92,7 +92,7 @@ def writing(shape: tuple[int, ...], rank: int, samples: int, frames: int, repeat
         for _ in range(repeats):
             began = time.perf_counter()
             with (folder / "plain").open("wb") as file:
-                file.write(memoryview(data.numpy()).cast("B"))
+                file.write(data.numpy().data.cast("B"))
                 file.flush()
                 os.fsync(file.fileno())
             plain = min(plain, time.perf_counter() - began)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import jsonargparse
 
     from sciml.datasets.generate import Estimate
+    from sciml.datasets.writer import Codec
     from sciml.experiments.progress import Reporter
 
 EXAMPLES = (
@@ -87,9 +88,10 @@ def said(estimate: Estimate, out: Path) -> str:
 def execute(arguments: Namespace, reporter: Reporter) -> Result:
     given = arguments.get("samples")
     samples = samples_of(given) if given else None
-    codec = arguments.get("codec") or "none"
-    if codec not in ("none", "lzf"):
-        raise UserError(f"--codec is {codec!r}; expected none or lzf.")
+    asked = arguments.get("codec") or "none"
+    if asked not in ("none", "lzf"):
+        raise UserError(f"--codec is {asked!r}; expected none or lzf.")
+    codec: Codec = "lzf" if asked == "lzf" else "none"
     from sciml import datasets
     from sciml.datasets.generate import estimate
     from sciml.datasets.manifest import LOG, read_manifest
