@@ -84,8 +84,8 @@ class Recipe:
         title: one line for people.
         citation: where the set-up or the equation comes from.
         pde: a PDE class, or a function, called with the parameters by name; each is a number, or a
-            tensor (B, 1, ...) where it differs between samples. Called with `domain` as well if it has
-            an argument of that name. An `Elliptic` equation makes static pairs: `initial` draws its
+            tensor (B, 1, ...) where it differs between samples. Called as well with `domain`, where it is
+            solved, `stored`, the domain of what is stored, and `dt`, if it has arguments of these names. An `Elliptic` equation makes static pairs: `initial` draws its
             inputs, and the solver maps them to the solution. An `ODE` lives on a `Point`, and its
             parameters that differ are (B,).
         domain: what is stored; or a function of a refinement factor f, 1 for what is stored, 2 for
@@ -222,8 +222,13 @@ class Recipe:
                 ones = (1,) * (1 + domain.dimension) if domain.dimension else ()
                 value = value.to(torch.float64).reshape(-1, *ones)
             values[name] = value
-        if "domain" in inspect.signature(self.pde).parameters:
+        takes = inspect.signature(self.pde).parameters
+        if "domain" in takes:
             values["domain"] = domain
+        if "stored" in takes:
+            values["stored"] = self.domain_at(1)
+        if "dt" in takes:
+            values.setdefault("dt", self.dt)
         try:
             inspect.signature(self.pde).bind(**values)
         except TypeError as error:
