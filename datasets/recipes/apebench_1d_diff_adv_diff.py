@@ -1,0 +1,22 @@
+"""1D advection and diffusion, advection_gamma = -4 and diffusion_gamma = 4; exact in Fourier space."""
+
+from __future__ import annotations
+
+from sciml.datasets.distributions import Constant
+from sciml.datasets.recipe import Recipe
+from sciml.datasets.recipes._apebench import CITATION, LINE, SAMPLES_1D, STEPS, WAVES, Spectral, linear
+
+RECIPE = Recipe(
+    name="apebench_1d_diff_adv_diff",
+    title="1D advection and diffusion (APEBench: 50 and 30 trajectories)",
+    citation=f"{CITATION}, scenario 1d_diff_adv_diff.",
+    pde=linear,
+    parameters={"advection_gamma": Constant(-4.0), "diffusion_gamma": Constant(4.0)},
+    domain=LINE,
+    initial=WAVES,
+    solver=Spectral(),
+    dt=1.0,
+    steps=STEPS,
+    samples=SAMPLES_1D,
+    shard_size=10,
+)
