@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import signal
 import sys
 import time
 from typing import Any
@@ -19,6 +20,9 @@ DEPTH, OBJECTS = 32, 5_000_000
 
 SMALL = 1 << 20
 """Arrays of so many bytes are read: coordinates, times, parameters."""
+
+ALARM = 30
+"""Seconds after which a process that hangs in the library ends itself, should nobody else end it."""
 
 LIMIT = 4 << 30
 """Bytes of memory that the walk may ask for."""
@@ -36,6 +40,7 @@ def walk(path: str) -> None:
     def alive() -> None:
         nonlocal count, said
         count += 1
+        _alarm(ALARM)
         if count > OBJECTS:
             raise ValueError(f"holds more than {OBJECTS} objects")
         if time.monotonic() - said > 0.5:
@@ -107,6 +112,12 @@ def _array(node: h5py.h5d.DatasetID) -> None:
         h5py.Dataset(node)[()]
 
 
+def _alarm(seconds: int) -> None:
+    """Set, or with 0 clear, the signal that ends this process; not on Windows."""
+    if hasattr(signal, "alarm"):
+        signal.alarm(seconds)
+
+
 def main() -> None:
     """Serve until the input ends."""
     try:
@@ -116,11 +127,13 @@ def main() -> None:
     except (ImportError, ValueError, OSError):
         pass  # some systems have no such limit
     for line in sys.stdin:
+        _alarm(ALARM)
         try:
             walk(json.loads(line))
             answer: dict[str, Any] = {"ok": True}
         except Exception as error:
             answer = {"error": f"{type(error).__name__}: {error}"}
+        _alarm(0)
         print(json.dumps(answer), flush=True)
 
 
