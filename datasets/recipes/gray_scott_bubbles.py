@@ -1,0 +1,13 @@
+"""Holes in a sea of catalyst: the pattern "bubbles" of The Well's Gray-Scott set.
+
+Theirs: 128 x 128 points on (-1, 1)^2, steps of 1, 1001 frames of 10, 200 samples of each of six pairs of feed and kill
+rates, from random Fourier series or clusters of Gaussians. Ours: the same times and points, fewer samples, and the
+numbers of the starts, which are not given. A sample takes 131 MB; `steps` and `dt` of a recipe based on this one store
+less.
+"""
+
+from __future__ import annotations
+
+from sciml.datasets.recipes._gray_scott import pattern
+
+RECIPE = pattern("bubbles")
