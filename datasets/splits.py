@@ -191,23 +191,17 @@ class Split:
         """
         if points < 1 or frames < 1:
             raise UserError(f"thinned got points={points}, frames={frames}; each must be at least 1.")
-        domains = self.domains if points == 1 else tuple(_coarser(d, points) for d in self.domains)
-        few = len(domains) == 1
-        return replace(
-            self,
-            blocks=tuple(
-                Thinned(
-                    block,
-                    domains[0 if few else i].shape if points > 1 else block.shape[3:],
-                    points,
-                    frames,
-                    cells=getattr(self.domains[0 if few else i], "centering", "") == "cell",
-                )
-                for i, block in enumerate(self.blocks)
-            ),
-            domains=domains,
-            block_times=tuple(times[::frames] for times in self.block_times),
-        )
+        domains, blocks = self.domains, list[Block]()
+        if points > 1:
+            coarse = [_coarser(domain, points) for domain in domains]
+            domains = tuple(coarse)
+            for i, block in enumerate(self.blocks):
+                grid = coarse[0 if len(coarse) == 1 else i]
+                blocks.append(Thinned(block, grid.shape, points, frames, cells=grid.centering == "cell"))
+        else:
+            blocks = [Thinned(block, block.shape[3:], 1, frames) for block in self.blocks]
+        times = tuple(known[::frames] for known in self.block_times)
+        return replace(self, blocks=tuple(blocks), domains=domains, block_times=times)
 
     def to_xarray(self, samples: slice | Sequence[int] = slice(None)) -> xarray.Dataset:
         """Samples as labelled arrays; see `Trajectory.to_xarray`."""
