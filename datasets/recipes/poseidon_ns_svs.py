@@ -28,7 +28,10 @@ from sciml.datasets.recipes._poseidon import (
 from sciml.pdes import NavierStokes
 
 POINTS = 1024
-"""Of the curve and of the spline, over which integrals are taken."""
+"""Of the curve, over which the integral is taken."""
+
+RINGS = 200
+"""Of the spline, likewise."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,7 @@ class VortexSheet:
 
     def spread(self) -> Tensor:
         """The transform of the spline, 1 for the mean."""
-        r = (torch.arange(POINTS, dtype=torch.float64) + 0.5) / POINTS
+        r = (torch.arange(RINGS, dtype=torch.float64) + 0.5) / RINGS
         steps = ((1, 1), (-4, 0.5), (6, 0), (-4, -0.5), (1, -1))
         weight = r * sum((c * (r + s).clamp(min=0) ** 3 for c, s in steps), torch.zeros_like(r))
         k, m = wavenumbers()
