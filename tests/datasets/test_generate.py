@@ -85,7 +85,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_generated_folder_is_complete_and_described(made: Path) -> None:
     names = {p.name for p in made.iterdir()}
-    assert names == {"data", "manifest.json", "certificate.json", "stats.yaml", "card.md", "preview.png"}
+    described = {"manifest.json", "certificate.json", "stats.yaml", "card.md", "preview.png"}
+    assert names == {"data", "audit.json", "audit.png", *described}
     found = datasets.open(made)
     assert found.kind == "native" and found.manifest["complete"] is True
     assert len(found["train"]) == 7 and found["train"].frames == 5 and found["test"].frames == 7
