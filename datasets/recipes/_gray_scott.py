@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -60,13 +61,8 @@ class WavesOrClusters:
         copies = torch.arange(-1, 2, dtype=torch.float64)  # of the periodic box; those beyond add nothing
         for place in places:
             bump = torch.ones((), dtype=torch.float64)
-            for x, low, length, at in zip(
-                domain.axes(),
-                domain.origin,
-                domain.lengths,
-                place.tolist(),
-                strict=True,  # type: ignore[arg-type]
-            ):
+            lows = cast("tuple[float, ...]", domain.origin)
+            for x, low, length, at in zip(domain.axes(), lows, domain.lengths, place.tolist(), strict=True):
                 away = (x - low).unsqueeze(1) - at + length * copies
                 factor = torch.exp(-0.5 * (away / self.width).square()).sum(dim=1)
                 bump = bump.unsqueeze(-1) * factor
