@@ -17,10 +17,11 @@ import sciml.datasets as datasets
 from sciml import Grid
 from sciml.calculus import Spectral
 from sciml.datasets.certificate import certify
-from sciml.datasets.generate import layout
+from sciml.datasets.generate import draw_batch, layout, solve
 from sciml.datasets.recipe import known_recipes, load_recipe
 from sciml.datasets.recipes import _apebench as ape
 from sciml.datasets.recipes._pdebench import TwoWaves, line
+from sciml.datasets.recipes.pdebench_incompressible import Pushed, PushedSmoke
 from sciml.errors import UserError
 from sciml.pdes import (
     Burgers,
@@ -177,6 +178,47 @@ def test_difficulties_become_the_coefficients_of_the_card() -> None:
     assert front.part.coefficients[2] == pytest.approx(1.5 / (160**2 * 2 * dt))
     flame = ape.nonlinear(grid, 1.0, gradient_norm_delta=-6.0, drag_gamma=0.02)
     assert flame.gradient_norm == pytest.approx(-6 / 160**2) and flame.part.coefficients[0] == 0.02
+
+
+def test_a_shear_of_force_on_even_smoke_drives_the_known_flow() -> None:
+    """u_t = f sin(2 pi y) + nu lap(u) from rest, in a box that closes; between walls, the force has no way along them."""
+    n, nu, t = 32, 0.01, 0.5
+    grid = Grid((n, n), (1.0, 1.0), boundary="periodic", centering="cell")
+    force = torch.sin(2 * math.pi * grid.coordinates()[1])
+    u = torch.zeros(1, 5, n, n, dtype=torch.float64)
+    u[:, 2], u[:, 3] = 1.0, force
+    step = Pushed(PushedSmoke(nu), grid, t, 8)
+    out = step(u)
+    rate = nu * 4 * n**2 * math.sin(math.pi / n) ** 2  # of the differences, 4 pi^2 nu less a part in 300
+    assert torch.allclose(out[0, 0], force * (1 - math.exp(-rate * t)) / rate, atol=2e-5)
+    assert torch.equal(out[:, 3:], u[:, 3:]) and float((out[:, 2] - 1).abs().max()) < 1e-12
+    nodes = Grid((n, n), (1.0, 1.0))
+    v = out.clone()
+    v[0, 0] = v[0, 3] = torch.sin(2 * math.pi * nodes.coordinates()[1])
+    v[:, 1] = 0.0
+    found = PushedSmoke(nu).rhs(v, Spectral(nodes))
+    expected = (1 - nu * 4 * math.pi**2) * v[:, 0]
+    assert torch.allclose(found[:, 0], expected, atol=1e-10) and float(found[:, 1:].abs().max()) < 1e-10
+
+
+def test_smoke_in_a_box_stays_and_is_pushed_where_it_is() -> None:
+    recipe = load_recipe("pdebench_incompressible")
+    assert isinstance(recipe.domain, Grid)
+    recipe = replace(recipe, domain=recipe.domain.resized((32, 32)))
+    domain, _, _ = layout(recipe)
+    parameters, u = draw_batch(recipe, "train", [(0, 0)], domain)
+    assert float(u[:, 2:].square().mean(dim=(2, 3)).sub(1).abs().max()) < 0.1
+    states = solve(recipe, parameters, u, domain, 4, 4, domain, torch.float64).states[0]
+    assert torch.equal(states[-1, 3:], states[0, 3:])
+    smoke = states[:, 2].sum(dim=(1, 2))
+    assert float((smoke - smoke[0]).abs().max()) < 1e-10 * float(states[0, 2].abs().sum())
+    assert float(states[-1, 2].abs().max()) < 1.01 * float(states[0, 2].abs().max())
+    none = states[0].clone()
+    none[2] = 0.0  # without smoke there is no push, and friction takes all
+    still = solve(recipe, parameters, none.unsqueeze(0), domain, 4, 4, domain, torch.float64).states[0]
+    energy = still[:, :2].square().sum(dim=(1, 2, 3))
+    assert bool((energy.diff() < 0).all())
+    assert float((states[-1, :2] - still[-1, :2]).abs().max()) > 0.05
 
 
 # Scenarios of one's own
