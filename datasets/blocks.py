@@ -322,14 +322,17 @@ class MappedBlock(_Lazy):
         path: the file.
         arrays: where its arrays lie, in the order of the channels.
         shape: of the block, (n, T, C, *points).
+        size: of the file in bytes, if it is known; then the file is looked at when it is first read.
 
     Raises:
         UserError: an array reaches beyond the end of the file, or does not hold numbers.
     """
 
-    def __init__(self, path: Path, arrays: Sequence[Raw], shape: tuple[int, ...]) -> None:
-        self.path, self.arrays, self.shape = path, tuple(arrays), tuple(shape)
-        size = path.stat().st_size
+    def __init__(
+        self, path: Path, arrays: Sequence[Raw], shape: tuple[int, ...], size: int | None = None
+    ) -> None:
+        self.path, self.arrays, self.shape, self.size = path, tuple(arrays), tuple(shape), size
+        size = path.stat().st_size if size is None else size
         for raw in self.arrays:
             if np.dtype(raw.dtype).kind not in "fiub":
                 raise UserError(
@@ -345,6 +348,11 @@ class MappedBlock(_Lazy):
     def _find(self, opened: _Opened) -> list[tuple[slice, np.ndarray | _Filtered]]:
         found: list[tuple[slice, np.ndarray | _Filtered]] = []
         start = 0
+        if self.size is not None and len(opened.bytes) != self.size:
+            raise UserError(
+                f"{self.path} has {len(opened.bytes)} bytes, and the manifest of its dataset says {self.size}: it was cut "
+                "off or changed. Generate it again, or delete the manifest to open the files as they are."
+            )
         for raw in self.arrays:
             count = np.dtype(raw.dtype).itemsize * math.prod(raw.shape)
             flat = opened.bytes[raw.offset : raw.offset + count]
@@ -355,7 +363,7 @@ class MappedBlock(_Lazy):
         return found
 
     def __getstate__(self) -> dict[str, object]:
-        return {"path": self.path, "arrays": self.arrays, "shape": self.shape}
+        return {"path": self.path, "arrays": self.arrays, "shape": self.shape, "size": self.size}
 
     def __setstate__(self, state: dict[str, object]) -> None:
         self.__init__(**state)  # type: ignore[misc]

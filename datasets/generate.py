@@ -504,6 +504,7 @@ def _make_shard(
         entry |= {
             "bytes": written.bytes,
             "sha256": written.sha256,
+            "places": written.places,
             "modified": path.stat().st_mtime_ns,
         }
     entry["wall_time"] = time.perf_counter() - started

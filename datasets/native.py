@@ -17,7 +17,7 @@ import torch
 
 from sciml.datasets import manifest as manifests
 from sciml.datasets import schema
-from sciml.datasets.blocks import FileBlock, Variable
+from sciml.datasets.blocks import Block, FileBlock, MappedBlock, Raw, Variable
 from sciml.datasets.dataset import Dataset, Hints
 from sciml.datasets.splits import Pairs, Split
 from sciml.domains import Domain, Mesh
@@ -201,27 +201,50 @@ def _blocks(
     domain: Any,
     frames: int,
     in_time: bool,
-) -> tuple[FileBlock, ...]:
+) -> tuple[Block, ...]:
     """One block a file, as the writer lays gridded fields out."""
     dimension = domain.dimension
     axes = ("nt" if in_time else "n") + schema.points_letters(dimension)
     variables = tuple(
-        Variable(f"/t{f.rank}_fields/{f.name}", axes + schema.components(f.rank), dimension**f.rank)
+        Variable(f"t{f.rank}_fields/{f.name}", axes + schema.components(f.rank), dimension**f.rank)
         for f in fields
     )
     shape = (frames, len(channel_names(fields, dimension)), *domain.shape)
-    return tuple(FileBlock(folder / e["file"], variables, (e["samples"], *shape)) for e in entries)
+    return tuple(_block(folder, e, variables, (e["samples"], *shape)) for e in entries)
+
+
+def _block(
+    folder: Path, entry: Mapping[str, Any], variables: Sequence[Variable], shape: tuple[int, ...]
+) -> Block:
+    """Where a block's values lie: by the manifest where it says so, without HDF5; else by the file."""
+    places = entry.get("places") or {}
+    if any(v.name not in places for v in variables):
+        return FileBlock(folder / entry["file"], variables, shape)
+    sizes = dict(zip("nt" + "xyz"[: len(shape) - 3], (*shape[:2], *shape[3:]), strict=True))
+    arrays = []
+    for v in variables:
+        offset = places[v.name]
+        if type(offset) is not int:
+            raise ValueError(f"{entry['file']} has {v.name!r} at {offset!r}")
+        arrays.append(Raw(offset, "<f4", tuple(sizes[a] if a in sizes else _width(v) for a in v.axes), v))
+    return MappedBlock(folder / entry["file"], arrays, shape, size=entry["bytes"])
+
+
+def _width(variable: Variable) -> int:
+    """Length of each of the axes of components."""
+    return round(variable.channels ** (1 / sum(a in "cd" for a in variable.axes)))
 
 
 def _mesh_blocks(
     folder: Path, entries: Sequence[Mapping[str, Any]], fields: Sequence[Field], domain: Mesh, frames: int
-) -> tuple[FileBlock, ...]:
+) -> tuple[Block, ...]:
     """One block a sample, as the writer lays fields on a mesh out."""
     dimension = domain.dimension
     shape = (1, frames, len(channel_names(fields, dimension)), *domain.shape)
     return tuple(
-        FileBlock(
-            folder / entry["file"],
+        _block(
+            folder,
+            entry,
             [Variable(f"{sample}/{f.name}", "txc", dimension**f.rank) for f in fields],
             shape,
         )

@@ -58,6 +58,8 @@ class Written:
     samples: int
     bytes: int
     sha256: str
+    places: Mapping[str, int]
+    """Offset in the file of each array of numbers that lies there as plain bytes, by its path."""
 
 
 @contextmanager
@@ -180,6 +182,7 @@ class _Sheet:
     def __init__(self, file: h5py.File, codec: Codec, beside: bool) -> None:
         self.file, self.codec, self.beside = file, codec, beside
         self.waiting: list[tuple[h5py.Dataset, np.ndarray | _Pieces]] = []
+        self.plain: list[h5py.Dataset] = []
 
     def put(
         self,
@@ -214,6 +217,7 @@ class _Sheet:
         kind = h5py.h5t.py_create(dtype, logical=True)
         space = h5py.h5s.create_simple(data.shape) if data.shape else h5py.h5s.create(h5py.h5s.SCALAR)
         dataset = h5py.Dataset(h5py.h5d.create(group.id, name.encode(), kind, space, creation))
+        self.plain.append(dataset)
         if beside:
             self.waiting.append((dataset, data))
         elif isinstance(data, np.ndarray) and data.size:
@@ -234,18 +238,23 @@ def _image(fill: Callable[[_Sheet], None], codec: Codec) -> bytes:
         return file.id.get_file_image()
 
 
-def _write_hdf5(path: Path, fill: Callable[[_Sheet], None], codec: Codec) -> tuple[int, str]:
-    """Write the HDF5 file that `fill` fills, whole or not at all: its size and SHA-256."""
+def _write_hdf5(
+    path: Path, fill: Callable[[_Sheet], None], codec: Codec
+) -> tuple[int, str, dict[str, int]]:
+    """Write the HDF5 file that `fill` fills, whole or not at all: its size, SHA-256, and where its arrays lie."""
     if codec != "none":  # what HDF5 compresses lies where it likes, and is smaller
         image = _image(fill, codec)
         write_bytes(path, image)
-        return len(image), hashlib.sha256(image).hexdigest()
+        return len(image), hashlib.sha256(image).hexdigest(), {}
     with whole_file(path) as part:
         try:
             # No lock: the name is new, and some network file systems have none.
             with h5py.File(part, "w", locking=False, **_ALIGNED) as file:
                 sheet = _Sheet(file, codec, beside=True)
                 fill(sheet)
+                plain = {
+                    d.name.lstrip("/"): d.id.get_offset() for d in sheet.plain if d.dtype == np.float32
+                }
                 places = sorted(
                     ((d.id.get_offset(), data) for d, data in sheet.waiting), key=lambda found: found[0]
                 )
@@ -264,7 +273,7 @@ def _write_hdf5(path: Path, fill: Callable[[_Sheet], None], codec: Codec) -> tup
             digest.add(raw.read())
             os.fsync(raw.fileno())
             size = os.fstat(raw.fileno()).st_size
-        return size, digest.hexdigest
+        return size, digest.hexdigest, plain
 
 
 class _Digest(threading.Thread):
@@ -551,5 +560,5 @@ def write_shard(
         def fill(sheet: _Sheet) -> None:
             _fill_groups(sheet, several, name, constants, provenance)
 
-    size, sha256 = _write_hdf5(path, fill, codec)
-    return Written(path, sum(len(t) for t in several), size, sha256)
+    size, sha256, places = _write_hdf5(path, fill, codec)
+    return Written(path, sum(len(t) for t in several), size, sha256, places)
