@@ -85,9 +85,9 @@ class Recipe:
         citation: where the set-up or the equation comes from.
         pde: a PDE class, or a function, called with the parameters by name; each is a number, or a
             tensor (B, 1, ...) where it differs between samples. Called as well with `domain`, where it is
-            solved, `stored`, the domain of what is stored, and `dt`, if it has arguments of these names. An `Elliptic` equation makes static pairs: `initial` draws its
-            inputs, and the solver maps them to the solution. An `ODE` lives on a `Point`, and its
-            parameters that differ are (B,).
+            solved, `stored`, the domain of what is stored, and `dt`, if it has arguments of these names. An
+            `Elliptic` equation makes static pairs: `initial` draws its inputs, and the solver maps them to the
+            solution. An `ODE` lives on a `Point`, and its parameters that differ are (B,).
         domain: what is stored; or a function of a refinement factor f, 1 for what is stored, 2 for
             twice as fine, where the domain is not a `Grid`.
         initial: draws one state. Given the sample's parameters by name if it has an argument `parameters`; what
