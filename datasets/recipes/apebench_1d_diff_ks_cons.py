@@ -24,6 +24,7 @@ RECIPE = Recipe(
     solver=Spectral(max_speed=3.0),
     dt=1.0,
     steps=STEPS,
+    resolution_factor=2,
     warmup=500,
     samples=SAMPLES_1D,
     shard_size=10,
