@@ -14,6 +14,7 @@ import yaml
 from torch import Tensor
 
 from sciml.datasets.blocks import Block, hand_back, read
+from sciml.datasets.guard import understood
 from sciml.datasets.splits import Pairs, Split
 from sciml.datasets.writer import write_bytes
 from sciml.errors import UserError
@@ -144,14 +145,16 @@ def read_statistics(
         )
     try:
         content = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise UserError(f"{path} is not valid YAML: {error}") from error
     if not isinstance(content, dict) or not {"mean", "std"} <= set(content):
-        there = sorted(content) if isinstance(content, dict) else type(content).__name__
+        there = [str(key) for key in content] if isinstance(content, dict) else type(content).__name__
         raise UserError(f"{path} must have 'mean' and 'std'; it has {there}.")
-    found = _from_content(path, content, fields, dimension)
-    if input_fields:
-        found = replace(found, inputs=_from_content(path, content, input_fields, dimension, delta=False))
+    with understood(path):
+        found = _from_content(path, content, fields, dimension)
+        if input_fields:
+            inputs = _from_content(path, content, input_fields, dimension, delta=False)
+            found = replace(found, inputs=inputs)
     return found
 
 
