@@ -144,7 +144,7 @@ def _forget(key: tuple[Path, int, int]) -> None:
         opened.close()
 
 
-RESIDENT = 384 << 20
+RESIDENT = 256 << 20
 """Bytes of mapped files that a process keeps in its own memory; the system's cache keeps them all the same."""
 
 _touched, _floor = 0, -1

@@ -204,6 +204,8 @@ class _Sheet:
             data = np.require(data, requirements="C")  # unlike ascontiguousarray, leaves a scalar a scalar
         elif not beside:
             data = data.whole()
+        if not beside and chunk is not None and isinstance(data, np.ndarray):
+            _require_finite(data)
         if self.codec != "none" and chunk is not None and isinstance(data, np.ndarray) and data.size:
             return group.create_dataset(
                 name, data=data, chunks=chunk, compression=self.codec, shuffle=True, track_times=False
@@ -264,10 +266,11 @@ def _write_hdf5(
             for offset, data in places:
                 digest.add(raw.read(offset - raw.tell()))  # what HDF5 wrote before it
                 for piece in [data] if isinstance(data, np.ndarray) else data:
-                    flat = piece.data.cast("B")
+                    flat = piece.reshape(-1).data.cast("B")
                     for start in range(0, len(flat), _PIECE):
                         some = flat[start : start + _PIECE]
                         digest.add(some)
+                        _require_finite(np.frombuffer(some, piece.dtype))
                         while len(some):
                             some = some[raw.write(some) :]
             digest.add(raw.read())
@@ -276,12 +279,23 @@ def _write_hdf5(
         return size, digest.hexdigest, plain
 
 
+def _require_finite(values: np.ndarray) -> None:
+    """Refuse values of a field that are not finite; a piece at a time, this costs next to nothing.
+
+    Raises:
+        ValueError: there is one.
+    """
+    if values.size and not math.isfinite(sum(map(float, torch.aminmax(torch.from_numpy(values))))):
+        raise ValueError("write_shard got values that are not finite; leave such samples out.")
+
+
 class _Digest(threading.Thread):
     """SHA-256 of bytes in memory, worked out while the disk is busy: reading a file back would take longer."""
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
-        self._queue: queue.Queue[bytes | memoryview | None] = queue.Queue(maxsize=8)
+        # As many pieces as a large shard has: the disk should not wait for the sum.
+        self._queue: queue.Queue[bytes | memoryview | None] = queue.Queue(maxsize=64)
         self._digest = hashlib.sha256()
 
     def __enter__(self) -> _Digest:
@@ -533,8 +547,6 @@ def write_shard(
     if not several:
         raise ValueError("write_shard got no trajectories; a shard holds at least one.")
     for trajectory in several:
-        if trajectory.data.numel() and not math.isfinite(sum(map(float, torch.aminmax(trajectory.data)))):
-            raise ValueError("write_shard got values that are not finite; leave such samples out.")
         if trajectory.fields != several[0].fields or type(trajectory.domain) is not type(several[0].domain):
             raise ValueError("write_shard got trajectories of different fields or kinds of domain.")
     if (inputs is None) != (not input_fields):

@@ -195,7 +195,7 @@ def test_ctrl_c_leaves_a_whole_checkpoint_and_the_same_command_goes_on(smoke, tm
     ids=lambda words: words[0],
 )
 def test_ctrl_c_in_any_command_is_told_and_changes_nothing(words, copy, capsys, monkeypatch):
-    def interrupted(self, title, total):
+    def interrupted(self, title, total, log=None):
         signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr("sciml.experiments.progress.Reporter.task", interrupted)
