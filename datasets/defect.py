@@ -46,8 +46,9 @@ from sciml.trajectory import Field
 SAFETY = 3.0
 """Factor of safety on an error estimated from two grids."""
 
-ECHO = 8.0
-"""Roundings of one frame that may add up where two codes, or two machines, do the same sums in another order."""
+ECHO = 16.0
+"""Roundings of one frame that may add up where two codes, or two machines, do the same sums in another order, and over
+the several steps of a span."""
 
 LONGEST = 16
 """Stored steps of the longest span."""
