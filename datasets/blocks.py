@@ -144,7 +144,7 @@ def _forget(key: tuple[Path, int, int]) -> None:
         opened.close()
 
 
-RESIDENT = 256 << 20
+RESIDENT = 128 << 20
 """Bytes of mapped files that a process keeps in its own memory; the system's cache keeps them all the same."""
 
 _touched, _floor = 0, -1
@@ -166,7 +166,7 @@ def touch(count: int, size: int) -> None:
     """
     global _touched, _floor
     _touched += count * max(size, 1 << 16)  # a fault brings in its neighbourhood
-    if _touched < RESIDENT // 4:
+    if _touched < RESIDENT:
         return
     _touched = 0
     resident = _mapped_bytes()

@@ -26,6 +26,9 @@ from sciml.errors import UserError
 if TYPE_CHECKING:
     from sciml.datasets.splits import Split
 
+FEW = 48
+"""Windows that are found one by one faster than all at once by numpy."""
+
 VIEWS = 4096
 """Blocks of which a process keeps the view of all windows."""
 
@@ -77,7 +80,7 @@ class Windows(TorchDataset[Tensor]):
         self.shape = (self.length, *shapes.pop())
         self._index = _Index(split, self.length, stride)
         self._views: tuple[int, list[dict[int, Any]]] = (-1, [])
-        self._last = False
+        self._shape, self._turn, self._bytes = tuple[int, ...](), tuple[int, ...](), 0
         self._channels: list[slice] = []
 
     def __len__(self) -> int:
@@ -98,37 +101,41 @@ class Windows(TorchDataset[Tensor]):
     def __getitems__(self, indices: Sequence[int]) -> Tensor:
         """A batch (B, history + horizon, C, *points) of windows, filled in one buffer."""
         places = self._index.places(indices)
-        out, channels = self._buffer(len(places))
+        self._look()
+        out, shared = _memory((len(places), *self._shape))
         # Shown with the axes of a batch, whatever its order in memory, and cut into what the files keep apart.
-        batch = out.movedim(-1, 2) if self._last else out
-        turned = batch.numpy()
-        for part, chosen in enumerate(channels):
-            target = turned[:, :, chosen] if len(channels) > 1 else turned
+        turned = out.transpose(self._turn)
+        for part, chosen in enumerate(self._channels):
+            target = turned[:, :, chosen] if len(self._channels) > 1 else turned
             sources = self._known(part)
             for row, (block, sample, frame) in enumerate(places):
                 source = sources.get(block)
                 if source is None:
                     source = self._source(block, part)
                 target[row] = source[sample, frame]
-        touch(len(out), 4 * math.prod(self.shape))
+        touch(len(places), self._bytes)
+        batch = torch.from_numpy(turned) if shared is None else shared.permute(self._turn)
         return batch if self.scaling is None else self.scaling(batch, axis=2)
 
-    def _buffer(self, count: int) -> tuple[Tensor, list[slice]]:
-        """Memory for a batch, and the channels of each of a block's arrays."""
-        if not self._channels:
-            parts = self.split.blocks[0].parts()
-            array = parts[0][1]
-            # A block's components lie side by side if the step along their axis is one number.
-            self._last = (
-                len(parts) == 1
-                and isinstance(array, np.ndarray)
-                and self.shape[1] > 1
-                and array.strides[2] == array.itemsize
-            )
-            self._channels = [channels for channels, _ in parts]
-        length, channels, *points = self.shape
-        shape = (*points, channels) if self._last else (channels, *points)
-        return _memory((count, length, *shape)), self._channels
+    def _look(self) -> None:
+        """Learn from the first block how files keep the channels, and with that the order of a batch in memory."""
+        if self._channels:
+            return
+        parts = self.split.blocks[0].parts()
+        array = parts[0][1]
+        rank, (length, channels, *points) = len(self.shape) + 1, self.shape
+        # A block's components lie side by side if the step along their axis is one number.
+        if (
+            len(parts) == 1
+            and isinstance(array, np.ndarray)
+            and channels > 1
+            and array.strides[2] == array.itemsize
+        ):
+            self._shape, self._turn = (length, *points, channels), (0, 1, rank - 1, *range(2, rank - 1))
+        else:
+            self._shape, self._turn = (length, channels, *points), tuple(range(rank))
+        self._channels = [chosen for chosen, _ in parts]
+        self._bytes = 4 * math.prod(self.shape)
 
     def _known(self, part: int) -> dict[int, Any]:
         """What this process knows of where windows come from, for one of the arrays of each block."""
@@ -165,12 +172,13 @@ class Windows(TorchDataset[Tensor]):
         return batch
 
 
-def _memory(shape: tuple[int, ...]) -> Tensor:
+def _memory(shape: tuple[int, ...]) -> tuple[np.ndarray, Tensor | None]:
     """Uninitialised float32 memory; in a DataLoader's worker such that the other process need not copy it."""
     if get_worker_info() is None:  # numpy's memory: torch's alignment keeps the allocator from reusing it
-        return torch.from_numpy(np.empty(shape, dtype=np.float32))
+        return np.empty(shape, dtype=np.float32), None
     storage = torch.UntypedStorage._new_shared(4 * math.prod(shape))
-    return torch.empty(0).set_(storage, 0, shape)  # type: ignore[call-overload]
+    shared = torch.empty(0).set_(storage, 0, shape)  # type: ignore[call-overload]
+    return shared.numpy(), shared
 
 
 class _Index:
@@ -190,11 +198,21 @@ class _Index:
         self.ends = np.cumsum(counts)
         self.starts = self.ends - counts
         self.total = int(self.ends[-1])
+        # The same as lists, for few indices at a time.
+        self._ends, self._starts, self._per_block = self.ends.tolist(), self.starts.tolist(), per_block
 
     def locate(self, index: int) -> tuple[int, int, int]:
         if not -self.total <= index < self.total:
             raise IndexError(f"There are {self.total} windows; got index {index}.")
         return self.places([index])[0]
+
+    def _place(self, index: int) -> tuple[int, int, int]:
+        if not -self.total <= index < self.total:
+            raise IndexError(f"There are {self.total} windows; got indices up to {index}.")
+        index %= self.total
+        block = bisect_right(self._ends, index)
+        sample, frame = divmod(index - self._starts[block], self._per_block[block])
+        return block, sample, frame
 
     def places(self, indices: Sequence[int]) -> list[tuple[int, int, int]]:
         """(block, sample, first frame) of each window.
@@ -202,6 +220,8 @@ class _Index:
         Raises:
             IndexError: there is no such window.
         """
+        if len(indices) <= FEW:
+            return [self._place(int(i)) for i in indices]
         index = np.asarray(indices, dtype=np.int64)
         if index.size and not (-self.total <= int(index.min()) and int(index.max()) < self.total):
             raise IndexError(f"There are {self.total} windows; got indices up to {int(index.max())}.")
