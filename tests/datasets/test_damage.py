@@ -139,7 +139,7 @@ def judge(found: list[dict[str, Any]]) -> None:
     # The files have kilobytes; what reading takes beyond that is the reader's own.
     assert max(line["growth"] for line in found) < 200e6
     # A library that hangs is given up after the patience of the guard, once for each way in.
-    assert max(line["seconds"] for line in found) < 20
+    assert max(line["seconds"] for line in found) < 60
     assert {line["outcome"] for line in found} >= {"refused", "read", "complained"}
 
 
