@@ -392,7 +392,7 @@ def labelled_dataset() -> Any:
 def test_labelled_arrays(tmp_path: Path, kind: str) -> None:
     stored = labelled_dataset()
     if kind == "netcdf":
-        pytest.importorskip("h5netcdf", reason="h5netcdf is not installed, extra 'interop'")
+        pytest.importorskip("h5netcdf", reason="h5netcdf is not installed, extra 'dev'")
         path = tmp_path / "output.nc"
         stored.to_netcdf(
             path, engine="h5netcdf", encoding={"pres": {"chunksizes": (1, 1, 1, 8, 6), "zlib": True}}
@@ -425,7 +425,7 @@ def test_labelled_arrays(tmp_path: Path, kind: str) -> None:
 
 
 def test_runs_in_a_tree_are_samples(tmp_path: Path) -> None:
-    pytest.importorskip("h5netcdf", reason="h5netcdf is not installed, extra 'interop'")
+    pytest.importorskip("h5netcdf", reason="h5netcdf is not installed, extra 'dev'")
     stored = labelled_dataset()
     for i, folder in enumerate(("train/seed=1/run0001", "train/seed=1/run0002", "valid/seed=2/run0001")):
         (tmp_path / folder).mkdir(parents=True)
@@ -451,7 +451,7 @@ def test_dimensions_that_say_nothing_are_asked_for(tmp_path: Path) -> None:
 
 
 def test_packed_integers_become_numbers(tmp_path: Path) -> None:
-    pytest.importorskip("h5netcdf", reason="h5netcdf is not installed, extra 'interop'")
+    pytest.importorskip("h5netcdf", reason="h5netcdf is not installed, extra 'dev'")
     stored = labelled_dataset()[["vor"]]
     stored["vor"].values[:] = np.round(stored["vor"].values, 2)
     stored["vor"].values[0, 0, 0, 0] = np.nan
