@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import mmap
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -184,7 +185,7 @@ def hand_back() -> None:
             opened.map.madvise(mmap.MADV_DONTNEED)
 
 
-class _Lazy:
+class _Lazy(ABC):
     """What blocks in files have in common: parts that are found once per process and file, and can be dropped."""
 
     path: Path
@@ -199,8 +200,9 @@ class _Lazy:
             parts = opened.parts[self] = self._find(opened)
         return parts
 
+    @abstractmethod
     def _find(self, opened: _Opened) -> list[tuple[slice, np.ndarray | _Filtered]]:
-        raise NotImplementedError
+        """Channels and where they come from, in a file that this process has just mapped."""
 
 
 LARGEST, RATIO = 64 << 20, 1100
