@@ -627,7 +627,7 @@ def add_jacobians(
         states: number of states, evenly spread over the training horizon twice over.
         seed: of the random probes.
     """
-    from sciml.regularizers import jacobian_diagnostics
+    from sciml.jacobian import jacobian_diagnostics
 
     last = min(2 * evaluation.trained_steps, evaluation.steps)
     chosen = sorted(set(np.linspace(0, last, states).round().astype(int).tolist()))

@@ -12,7 +12,6 @@ from sciml.metrics.flow import (
     helicity,
     kinetic_energy,
 )
-from sciml.metrics.lyapunov import kaplan_yorke_dimension, leading_exponent, lyapunov_spectrum
 from sciml.metrics.pointwise import crmse, max_error, nrmse, rmse, vrmse
 from sciml.metrics.spectral import (
     band_mse,
@@ -78,11 +77,8 @@ __all__ = [
     "helicity",
     "high_band_gain",
     "invariant_drift",
-    "kaplan_yorke_dimension",
     "kinetic_energy",
-    "leading_exponent",
     "log_spectral_distance",
-    "lyapunov_spectrum",
     "max_error",
     "nrmse",
     "resolved_shells",

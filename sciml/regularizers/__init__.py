@@ -1,15 +1,7 @@
-"""Penalties on the Jacobian of a step, and diagnostics of it."""
+"""Penalties on the Jacobian of a step."""
 
 from sciml.regularizers.base import Regularizer
 from sciml.regularizers.frobenius import Frobenius
-from sciml.regularizers.jacobian import (
-    jacobian_diagnostics,
-    jacobian_energy,
-    jacobian_vector,
-    leading_lyapunov,
-    spectral_norm,
-    vector_jacobian,
-)
 from sciml.regularizers.jaws import JAWS
 
 REGULARIZERS: tuple[type[Regularizer], ...] = (Frobenius, JAWS)
@@ -19,10 +11,4 @@ __all__ = [
     "REGULARIZERS",
     "Frobenius",
     "Regularizer",
-    "jacobian_diagnostics",
-    "jacobian_energy",
-    "jacobian_vector",
-    "leading_lyapunov",
-    "spectral_norm",
-    "vector_jacobian",
 ]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from sciml.regularizers.base import Regularizer
-from sciml.regularizers.jacobian import Distribution, Mode, Target, check_options, jacobian_energy
+from sciml.jacobian.products import Distribution, Mode, Target, check_options, jacobian_energy
 
 
 def channel_scales(scale: Sequence[float] | Tensor | None, owner: str) -> Tensor | None:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from sciml.regularizers.base import Regularizer
 from sciml.regularizers.frobenius import channel_scales
-from sciml.regularizers.jacobian import (
+from sciml.jacobian.products import (
     Distribution,
     Mode,
     Target,

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from sciml import FunctionStep, Grid, Point, rollout
 from sciml.fields import RandomFourier
-from sciml.metrics import kaplan_yorke_dimension, leading_exponent, lyapunov_spectrum
+from sciml.jacobian import kaplan_yorke_dimension, leading_exponent, lyapunov_spectrum
 from sciml.odes import Lorenz63, Lorenz96
 from sciml.pdes import KuramotoSivashinsky
 from sciml.solvers import build

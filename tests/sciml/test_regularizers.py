@@ -8,9 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sciml.regularizers import (
-    JAWS,
-    Frobenius,
+from sciml.jacobian import (
     jacobian_diagnostics,
     jacobian_energy,
     jacobian_vector,
@@ -18,6 +16,7 @@ from sciml.regularizers import (
     spectral_norm,
     vector_jacobian,
 )
+from sciml.regularizers import JAWS, Frobenius
 
 
 def generator(seed: int = 0) -> torch.Generator:

@@ -14,7 +14,7 @@ from scipy.integrate import solve_ivp
 from torch import Tensor
 
 from sciml.domains import Point
-from sciml.metrics.lyapunov import leading_exponent, lyapunov_spectrum
+from sciml.jacobian import leading_exponent, lyapunov_spectrum
 from sciml.odes import ODE, DoublePendulum, Hamiltonian, HenonHeiles, Lorenz63, Lorenz96, Roessler
 from sciml.solvers.build import build
 from sciml.solvers.verify.certificate import Check, Suites, at_least, at_most
