@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from sciml.regularizers.base import Regularizer
 from sciml.jacobian.products import Distribution, Mode, Target, check_options, jacobian_energy
+from sciml.regularizers.base import Regularizer
 
 
 def channel_scales(scale: Sequence[float] | Tensor | None, owner: str) -> Tensor | None:

@@ -8,8 +8,6 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from sciml.regularizers.base import Regularizer
-from sciml.regularizers.frobenius import channel_scales
 from sciml.jacobian.products import (
     Distribution,
     Mode,
@@ -18,6 +16,8 @@ from sciml.jacobian.products import (
     jacobian_energy,
     per_channel,
 )
+from sciml.regularizers.base import Regularizer
+from sciml.regularizers.frobenius import channel_scales
 
 Points = Literal["grid", "mesh"]
 Padding = Literal["circular", "replicate", "zeros"]
