@@ -153,12 +153,19 @@ class EvaluationSettings:
         samples: number of test trajectories, all if left out.
         solvers: resolutions of the classical solver to compare with, as factors of coarsening per axis.
         pictures: draw truth, prediction and error of the best, median and worst trajectory.
+        metrics: functions of your own, `path/to/file.py:function` or a dotted name, (pred, ref) (B, T, C, *points)
+            twice -> (B, T, C) or (B, T).
+        laboratory: true states at which Jacobians, Lyapunov exponents and responses are measured; 0 for none.
+        chunk: test trajectories that are rolled out at the same time; fewer take less memory.
     """
 
     steps: int | None = None
     samples: int | None = None
     solvers: tuple[int, ...] = (2, 4, 8)
     pictures: bool = True
+    metrics: tuple[str, ...] = ()
+    laboratory: int = 9
+    chunk: int = 64
 
     def __post_init__(self) -> None:
         for name in ("steps", "samples"):
@@ -168,6 +175,11 @@ class EvaluationSettings:
         if any(factor < 1 for factor in self.solvers):
             raise ValueError(
                 f"evaluation.solvers is {self.solvers}; expected coarsening factors of 1 or more."
+            )
+        if self.laboratory < 0 or self.chunk < 1:
+            raise ValueError(
+                f"evaluation.laboratory is {self.laboratory} and evaluation.chunk {self.chunk}; expected at least 0 "
+                "and 1."
             )
 
 
@@ -406,7 +418,8 @@ def load_study(name_or_path: str, options: Sequence[tuple[str, Any]] = ()) -> St
 def as_tree(study: Study) -> dict[str, Any]:
     """The study as plain values, for config.yaml; `read_study` gives it back."""
     tree = asdict(study)
-    tree["evaluation"]["solvers"] = list(study.evaluation.solvers)
+    for name in ("solvers", "metrics"):
+        tree["evaluation"][name] = list(tree["evaluation"][name])
     return tree
 
 
