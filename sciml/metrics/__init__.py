@@ -13,6 +13,7 @@ from sciml.metrics.flow import (
     kinetic_energy,
 )
 from sciml.metrics.pointwise import crmse, max_error, nrmse, rmse, vrmse
+from sciml.metrics.sinkhorn import sinkhorn_divergence, squared_distances
 from sciml.metrics.spectral import (
     band_mse,
     energy_spectrum,
@@ -54,6 +55,7 @@ METRICS: tuple[Callable[..., Tensor], ...] = (
     survival,
     freeze_time,
     invariant_drift,
+    sinkhorn_divergence,
 )
 
 __all__ = [
@@ -83,8 +85,10 @@ __all__ = [
     "nrmse",
     "resolved_shells",
     "rmse",
+    "sinkhorn_divergence",
     "spectral_distance",
     "spectrum",
+    "squared_distances",
     "survival",
     "valid_frames",
     "vrmse",
