@@ -21,6 +21,7 @@ import h5py
 import numpy as np
 
 from sciml.datasets.schema import open_hdf5
+from sciml.datasets.stored import numbers
 from sciml.errors import UserError
 
 
@@ -221,22 +222,11 @@ def stored_array(file: h5py.File, variable: Variable, shape: tuple[int, ...]) ->
         UserError: it is missing, lies in another file, does not hold numbers, has another shape than the block, or
             its bytes are not all there.
     """
-    place, node = f"{file.filename}: {variable.name!r}", file
-    for name in variable.name.strip("/").split("/"):
-        link = node.get(name, getlink=True) if isinstance(node, h5py.Group) else None
-        if not isinstance(link, h5py.HardLink):
-            found = "is missing" if link is None else "is a link to elsewhere, which is not followed"
-            raise UserError(f"{place} {found}.")
-        node = node[name]
-    if not isinstance(node, h5py.Dataset):
-        raise UserError(f"{place} is a group; expected an array.")
-    if node.dtype.kind not in "fiub":
-        raise UserError(f"{place} has values of type {node.dtype}; expected numbers.")
-    if node.is_virtual or node.external:
-        raise UserError(
-            f"{place} keeps its values in other files, which are not read. Copy them into one file."
-        )
-    if node.chunks is not None:
+    node = numbers(file, variable.name)
+    place = f"{file.filename}: {variable.name!r}"
+    if (
+        node.chunks is not None
+    ):  # windows are read from it, so that it may be larger than what was ever filled
         # A chunk is taken into memory whole, and a hostile one claims to be larger than anything behind it.
         size = node.dtype.itemsize * math.prod(node.chunks)
         frame = node.dtype.itemsize * math.prod(

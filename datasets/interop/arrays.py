@@ -30,6 +30,7 @@ from sciml.datasets.interop.matlab import read_matlab
 from sciml.datasets.interop.numpy_files import MAGIC, npy_header, read_header
 from sciml.datasets.interop.parts import Together
 from sciml.datasets.splits import Pairs, Split
+from sciml.datasets.stored import child
 from sciml.domains import Centering, Domain, Grid, Point
 from sciml.errors import UserError
 from sciml.trajectory import Field
@@ -250,7 +251,7 @@ def _hierarchical(path: Path, *, turned: bool) -> _File:
     arrays = []
     with hdf5.opened(path) as file:
         for name in file:
-            found = hdf5.child(file, name)
+            found = child(file, name)
             if (
                 isinstance(found, h5py.Dataset)
                 and found.dtype.kind in "fiub"

@@ -25,6 +25,7 @@ from sciml.datasets.blocks import Block, FileBlock, MappedBlock, Raw, Variable
 from sciml.datasets.dataset import Dataset, Hints
 from sciml.datasets.interop import hdf5
 from sciml.datasets.splits import Pairs, Split
+from sciml.datasets.stored import child
 from sciml.domains import AXIS_NAMES, Cloud, Domain, Mesh
 from sciml.errors import UserError
 from sciml.trajectory import Field, channel_names
@@ -94,7 +95,7 @@ def mesh_splits(
 def is_graphs(file: h5py.File) -> bool:
     """Whether a file holds a group per trajectory on a mesh, or our own clouds, by content."""
     first = next((k for k in file if k.isdigit()), None)
-    group = None if first is None else hdf5.child(file, first)
+    group = None if first is None else child(file, first)
     if not isinstance(group, h5py.Group):
         return False
     return "cells" in group or ("provenance" in file and "features" in file.attrs)
@@ -120,7 +121,7 @@ def _fields(group: h5py.Group, dimension: int) -> dict[str, tuple[Field, ...]]:
     """Array -> fields of a foreign file: whatever is not static."""
     found = {}
     for name in sorted(group):
-        node = hdf5.child(group, name)
+        node = child(group, name)
         if name not in STATIC and isinstance(node, h5py.Dataset) and node.ndim == 3:
             width = node.shape[2]
             if not 1 <= width <= 1 << 12:
@@ -147,13 +148,13 @@ class _Files:
         arrays: dict[str, tuple[Field, ...]] = {}
         for path in files:
             with hdf5.opened(path) as file:
-                own = hdf5.child(file, "provenance")
+                own = child(file, "provenance")
                 own = own if isinstance(own, h5py.Group) else None
                 box = self._own(file, own)
                 clock = None if own is None else schema.times_tensor(hdf5.values(own, "time", axes="t"))
                 for key in sorted((k for k in file if k.isdigit() and len(k) < 19), key=int):
                     place = f"{path}: group {key!r}"
-                    group = hdf5.child(file, key)
+                    group = child(file, key)
                     if not isinstance(group, h5py.Group):
                         raise UserError(f"{place} is no group of this file.")
                     domain = self._domain(group, place, box)

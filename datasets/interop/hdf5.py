@@ -11,6 +11,7 @@ import h5py
 import numpy as np
 
 from sciml.datasets import schema
+from sciml.datasets.stored import child, numbers
 from sciml.errors import UserError
 
 MOST_DENSE = 1 << 12
@@ -32,14 +33,6 @@ def opened(path: Path) -> Iterator[h5py.File]:
             raise UserError(f"{path} is damaged: {first[0]}. Copy or generate it again.") from error
 
 
-def child(group: h5py.Group, name: str) -> h5py.Group | h5py.Dataset | None:
-    """What lies under a name of this very group, or None where nothing does or a link leads elsewhere."""
-    if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-        return None
-    found = group.get(name)
-    return found if isinstance(found, h5py.Group | h5py.Dataset) else None
-
-
 def has(group: h5py.Group, *names: str) -> bool:
     """Whether all of these are arrays of this group."""
     return all(isinstance(child(group, name), h5py.Dataset) for name in names)
@@ -56,22 +49,11 @@ def array(group: h5py.Group, name: str, *, axes: str = "") -> h5py.Dataset:
     Raises:
         UserError: it is missing, a link, not of numbers, of another rank, or claims more than is stored.
     """
+    found = numbers(group, name)
     place = f"{group.file.filename}: {group.name.strip('/')}/{name}".replace(": /", ": ")
-    found = child(group, name)
-    if found is None:
-        here = ", ".join(sorted(group)[:8]) or "nothing"
-        raise UserError(f"{place} is missing, or is a link, which is not followed; there is {here}.")
-    if not isinstance(found, h5py.Dataset):
-        raise UserError(f"{place} is a group; expected an array.")
-    if found.dtype.kind not in "fiub":
-        raise UserError(f"{place} has values of type {found.dtype}; expected real numbers.")
     if found.shape is None or (axes and found.ndim != len(axes)) or 0 in found.shape:
         letters = f"; expected axes {tuple(axes)}" if axes else "; expected values"
         raise UserError(f"{place} has shape {found.shape}{letters}.")
-    if found.is_virtual or found.external:
-        raise UserError(
-            f"{place} keeps its values in other files, which are not read. Copy them into one file."
-        )
     claimed, stored = found.size * found.dtype.itemsize, found.id.get_storage_size()
     if claimed > (1 << 20) and claimed > MOST_DENSE * max(stored, 1):
         raise UserError(

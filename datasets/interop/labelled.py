@@ -31,6 +31,7 @@ from sciml.datasets.interop import hdf5
 from sciml.datasets.interop.asking import Lacking, frames_of, make_grid
 from sciml.datasets.interop.imprint import NAME, Imprint, one_grid, read_imprint
 from sciml.datasets.splits import Pairs, Split
+from sciml.datasets.stored import child
 from sciml.datasets.writer import PART
 from sciml.domains import Grid
 from sciml.errors import UserError
@@ -81,7 +82,7 @@ class _Array:
 def is_netcdf(file: h5py.File) -> bool:
     """Whether an HDF5 file has arrays with named dimensions, by content."""
     for name in file:
-        found = hdf5.child(file, name)
+        found = child(file, name)
         if isinstance(found, h5py.Dataset) and found.ndim > 1 and not found.is_scale:
             return all(_scales(found))
     return False
@@ -106,7 +107,7 @@ class _NetCDF:
         self.attributes: dict[str, Any] = {}
         with hdf5.opened(path) as file:
             for name in file:
-                found = hdf5.child(file, name)
+                found = child(file, name)
                 if not isinstance(found, h5py.Dataset) or found.dtype.kind not in "fiub":
                     continue
                 label = hdf5.attribute(found, "NAME")

@@ -22,6 +22,7 @@ from sciml.datasets.dataset import Dataset, Hints
 from sciml.datasets.interop import hdf5
 from sciml.datasets.interop.graphs import mesh_splits
 from sciml.datasets.splits import Pairs, Split
+from sciml.datasets.stored import child
 from sciml.datasets.writer import whole_file, write_json
 from sciml.domains import Cloud, Domain
 from sciml.errors import UserError
@@ -195,8 +196,8 @@ def _split(
     values: dict[str, list[float]] = {p: [] for p in parameters}
     with hdf5.opened(path) as file:
         for key in sorted(file):
-            group = hdf5.child(file, key)
-            if not isinstance(group, h5py.Group) or hdf5.child(group, "position") is None:
+            group = child(file, key)
+            if not isinstance(group, h5py.Group) or child(group, "position") is None:
                 found = sorted(group) if isinstance(group, h5py.Group) else "no group"
                 raise UserError(f"{path}: group {key!r} has no 'position'; it has {found}.")
             frames, count, width = hdf5.array(group, "position", axes="txc").shape

@@ -23,6 +23,7 @@ from sciml.datasets.interop import hdf5
 from sciml.datasets.interop.asking import Lacking, frames_of, make_grid, width_of
 from sciml.datasets.interop.parts import Selected
 from sciml.datasets.splits import Split
+from sciml.datasets.stored import child
 from sciml.domains import Domain, Grid
 from sciml.errors import UserError
 from sciml.trajectory import Field
@@ -42,7 +43,7 @@ def is_pdearena(file: h5py.File) -> bool:
 
 def _kind(file: h5py.File, split: str) -> str:
     """ "smoke", "line", "maxwell", or nothing."""
-    group = hdf5.child(file, split)
+    group = child(file, split)
     if not isinstance(group, h5py.Group):
         return ""
     if hdf5.has(group, *_SMOKE):

@@ -24,6 +24,7 @@ from sciml.datasets.interop.asking import Lacking, frames_of, make_grid, width_o
 from sciml.datasets.interop.imprint import NAME, Imprint, lost_parameters, one_grid, read_imprint
 from sciml.datasets.interop.parts import Together, divide
 from sciml.datasets.splits import Pairs, Split
+from sciml.datasets.stored import child
 from sciml.datasets.writer import whole_file
 from sciml.errors import UserError
 from sciml.trajectory import Field
@@ -53,7 +54,7 @@ def is_poseidon(file: h5py.File) -> bool:
         return True
     names = {k for k in file if not _is_axis(file, k)} - {"parameters"}  # which our own writer adds
     if names and all(_SAMPLE.fullmatch(k) for k in names):
-        first = hdf5.child(file, sorted(names)[0])
+        first = child(file, sorted(names)[0])
         return isinstance(first, h5py.Group) and hdf5.has(first, "a", "u")
     state = [k for k in STATES if k in names]
     if len(state) != 1 or names - {state[0], "c"} or not hdf5.has(file, state[0]):
@@ -67,7 +68,7 @@ def is_poseidon(file: h5py.File) -> bool:
 
 def _is_axis(file: h5py.File, name: str) -> bool:
     """Whether an array is a coordinate of NetCDF rather than a field."""
-    found = hdf5.child(file, name)
+    found = child(file, name)
     return isinstance(found, h5py.Dataset) and (found.ndim <= 1 or found.is_scale)
 
 
@@ -266,7 +267,7 @@ def _parameters(files: Sequence[Path], samples: int) -> dict[str, torch.Tensor]:
     if len(files) > 1:
         return found
     with hdf5.opened(files[0]) as file:
-        group = hdf5.child(file, "parameters")
+        group = child(file, "parameters")
         if isinstance(group, h5py.Group):
             for name in group:
                 values = hdf5.values(group, name)
@@ -341,7 +342,7 @@ def _helmholtz(files: Sequence[Path], hints: Hints, notes: list[str]) -> Pairs:
         with hdf5.opened(piece) as file:
             names = sorted((k for k in file if _SAMPLE.fullmatch(k)), key=lambda k: int(k[7:]))
             for name in names:
-                group = hdf5.child(file, name)
+                group = child(file, name)
                 if not isinstance(group, h5py.Group):
                     raise UserError(f"{piece}: {name!r} is no group with 'a', 'bc' and 'u'.")
                 a, u = hdf5.array(group, "a", axes="xy"), hdf5.array(group, "u", axes="xy")
