@@ -40,6 +40,7 @@ HOMES = {
     "constraint": "sciml.constraints",
     "objective": "sciml.objectives",
     "equation": "sciml.pdes",
+    "optimizer": "sciml.optimizers",
 }
 
 # Arguments that the data fill in, by the part of a variant and the name they have in constructors.
@@ -49,6 +50,7 @@ FILLED: Mapping[str, tuple[str, ...]] = {
         *("lengths", "origin", "periodic", "horizon", "initial"),
     ),
     "constraint": ("dimension", "domain", "grid", "mesh"),
+    "optimizer": ("params", "lr", "weight_decay"),
     "objective": (
         *("channels", "dimension", "domain", "grid", "mesh", "pde"),
         *("lengths", "origin", "horizon"),
@@ -112,7 +114,8 @@ def find_class(class_path: str, where: str, part: str) -> type:
                 "written as path/to/file.py:ClassName."
             ) from error
     known: list[str] = []
-    for module_name in dict.fromkeys((HOMES[part], *MODULES)):
+    more = ("torch.optim",) if part == "optimizer" else ()
+    for module_name in dict.fromkeys((HOMES[part], *MODULES, *more)):
         module = importlib.import_module(module_name)
         exported = list(getattr(module, "__all__", ()))
         known += exported

@@ -15,6 +15,9 @@ from sciml.errors import UserError
 
 Precision = Literal["32-true", "64-true", "bf16-mixed", "16-mixed"]
 
+OPTIMIZERS = {"adam": "torch.optim.Adam", "adamw": "torch.optim.AdamW"}
+"""Plain names of optimisers; all others are components."""
+
 
 @dataclass(frozen=True)
 class TrainingSettings:
@@ -23,11 +26,16 @@ class TrainingSettings:
     Args:
         updates: number of optimiser updates.
         epochs: passes over the training windows; if given, takes the place of `updates`.
+        seconds: wall time of the updates, interruptions not counted; if given, takes the place of `updates` and
+            `epochs`. How many updates fit into it depends on the machine, so that such a training does not come
+            out with the same bits twice.
         batch_size: windows per update.
         learning_rate: its peak.
         warmup: updates in which the rate rises linearly from zero to its peak.
-        schedule: "cosine" falls to zero at the last update, "constant" stays at the peak.
-        optimizer: "adam", or "adamw" with decoupled weight decay.
+        schedule: "cosine" and "linear" fall to zero at the last update, or when the seconds are over; "constant"
+            stays at the peak.
+        optimizer: "adam", "adamw" with decoupled weight decay, or the component of another one (`sciml.optimizers`,
+            `torch.optim`, or a class of your own); parameters, rate and weight decay are filled in.
         weight_decay: decay factor of the optimiser.
         clip: largest norm of the gradient, none if left out.
         polish: iterations of L-BFGS (strong Wolfe, fixed random draws) after the other updates.
@@ -44,11 +52,12 @@ class TrainingSettings:
 
     updates: int = 2000
     epochs: int | None = None
+    seconds: float | None = None
     batch_size: int = 32
     learning_rate: float = 1e-3
     warmup: int = 0
-    schedule: Literal["cosine", "constant"] = "cosine"
-    optimizer: Literal["adam", "adamw"] = "adam"
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    optimizer: str | dict[str, Any] = "adam"
     weight_decay: float = 0.0
     clip: float | None = None
     polish: int = 0
@@ -70,6 +79,10 @@ class TrainingSettings:
         for name in ("warmup", "polish", "weight_decay"):
             if getattr(self, name) < 0:
                 raise ValueError(f"training.{name} is {getattr(self, name)}; expected 0 or more.")
+        if self.seconds is not None and not self.seconds > 0:
+            raise ValueError(
+                f"training.seconds is {self.seconds}; expected a positive time, or leave it out."
+            )
         if not self.learning_rate > 0:
             raise ValueError(f"training.learning_rate is {self.learning_rate}; expected a positive number.")
         if self.ema is not None and not 0 < self.ema < 1:
@@ -233,7 +246,7 @@ class Study:
                 hint = f"; did you mean {near[0]!r}?" if near else "."
                 raise UserError(f"variants.{variant}.training has no setting {name!r}{hint}")
         merged = {**asdict(self.training), **own}
-        return _typed(TrainingSettings, merged, f"variants.{variant}.training")
+        return _settings(merged, f"variants.{variant}.training")
 
 
 def study_names() -> list[str]:
@@ -335,6 +348,21 @@ def _typed(cls: type, values: Mapping[str, Any], where: str) -> Any:
         raise UserError(f"{where}: {_nearest(plain_message(error), cls)}.") from error
 
 
+def _settings(values: Mapping[str, Any], where: str) -> TrainingSettings:
+    """Training settings from plain values, with the optimiser checked against its class."""
+    from sciml.experiments import components
+
+    optimizer = values.get("optimizer")
+    if not isinstance(optimizer, Mapping):
+        settings: TrainingSettings = _typed(TrainingSettings, values, where)
+        if settings.optimizer not in tuple(OPTIMIZERS):
+            components.check(settings.optimizer, f"{where}.optimizer", "optimizer")
+        return settings
+    components.check(optimizer, f"{where}.optimizer", "optimizer")
+    settings = _typed(TrainingSettings, {**values, "optimizer": "adam"}, where)
+    return replace(settings, optimizer=dict(optimizer))
+
+
 def _nearest(message: str, cls: type) -> str:
     """Add the nearest known name to a message about an unknown one."""
     quoted = [part for index, part in enumerate(message.split("'")) if index % 2]
@@ -382,8 +410,17 @@ def read_study(tree: Mapping[str, Any], where: str) -> Study:
                 taken[name] = given
                 names = {part: str(value.get("class_path", part)) for part, value in given.items()}
                 variant = {**variant, **names}
+                if isinstance(variant.get("training"), Mapping):
+                    taken[name]["training"] = variant["training"]
+                    variant["training"] = {k: v for k, v in variant["training"].items() if k != "optimizer"}
             plain["variants"][name] = variant
+    training = tree.get("training")
+    if isinstance(training, Mapping):
+        plain["training"] = {k: v for k, v in training.items() if k != "optimizer"}
     study: Study = _typed(Study, {"title": tree["name"], **plain}, where)
+    if isinstance(training, Mapping) and "optimizer" in training:
+        chosen = {**asdict(study.training), "optimizer": training["optimizer"]}
+        study = replace(study, training=_settings(chosen, f"{where}: training"))
     variants = {}
     for name, variant in study.variants.items():
         parts: dict[str, Any] = {part: dict(value) for part, value in taken.get(name, {}).items()}

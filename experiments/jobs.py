@@ -16,10 +16,7 @@ from sciml.errors import UserError
 from sciml.experiments import components, data, surrogates
 from sciml.experiments.config import Study, TrainingSettings, as_tree, read_study
 from sciml.experiments.progress import Reporter, Task
-from sciml.experiments.training import fit, whole
-
-Tell = Callable[[int, int, str], None]
-"""(updates done, updates in all, remark)"""
+from sciml.experiments.training import Tell, fit
 
 # Settings that change how a training is carried out, but not what it computes.
 INCIDENTAL = ("checkpoint_every", "log_every", "threads", "accelerator")
@@ -121,7 +118,6 @@ def train(work: Job, tell: Tell | None = None, stop: threading.Event | None = No
         torch.manual_seed(work.seed + 1)
         objective = components.build(variant.objective, where, "objective", given)
     windows = data.windows(study, dataset, getattr(objective, "horizon", 1))
-    total = whole(settings, len(windows))  # type: ignore[arg-type]
     units = (facts.mean, facts.std) if variant.normalized and study.kind == "rollout" else None
     outcome = fit(
         surrogate,
@@ -132,7 +128,7 @@ def train(work: Job, tell: Tell | None = None, stop: threading.Event | None = No
         header=header(study, work.variant, work.seed, facts, data.identity(Path(work.data))),
         seed=work.seed,
         units=units,
-        tell=None if tell is None else lambda done, note: tell(done, total, note),
+        tell=tell,
         stop=stop,
     )
     return {"updates": outcome.updates, "loss": outcome.loss, "seconds": outcome.seconds}

@@ -24,12 +24,19 @@ from torch.utils.data import DataLoader, Dataset
 
 from sciml.datasets.order import Order
 from sciml.errors import UserError
-from sciml.experiments.config import TrainingSettings
+from sciml.experiments.config import OPTIMIZERS, TrainingSettings
 from sciml.experiments.files import save_tensors, write_text
 from sciml.experiments.surrogates import load_weights, read_header
 
+# More batches than any time will do.
+ENDLESS = 2**40
+
 # L-BFGS iterations inside one update of the polishing phase.
 POLISH_ITERATIONS = 20
+
+
+Tell = Callable[[int, int, str], None]
+"""(updates done, updates in all, remark)"""
 
 
 class Interrupted(Exception):
@@ -71,9 +78,10 @@ class Training(lightning.LightningModule):
         objective: (step, window, generator) -> (total, parts).
         settings: of the optimiser.
         updates: updates of this phase in all, for the schedule.
-        polishing: L-BFGS instead of Adam.
+        polishing: L-BFGS instead of the optimiser that is set.
         seed: of the objective's random draws.
         units: (mean, std) per channel in which the objective sees states; physical units without.
+        clock: how much of its time has gone, 0 to 1, where the training is measured in time and not in updates.
     """
 
     def __init__(
@@ -86,10 +94,12 @@ class Training(lightning.LightningModule):
         polishing: bool = False,
         seed: int = 0,
         units: tuple[Tensor, Tensor] | None = None,
+        clock: Callable[[], float] | None = None,
     ) -> None:
         super().__init__()
         self.step = step
         self.objective = objective
+        self.clock = clock
         self.settings = settings
         self.updates = updates
         self.polishing = polishing
@@ -139,14 +149,7 @@ class Training(lightning.LightningModule):
             if self.resumed is not None:
                 optimizer.load_state_dict(self.resumed["optimizer"])
             return optimizer
-        kind = torch.optim.AdamW if s.optimizer == "adamw" else torch.optim.Adam
-        # What regularisers learn beside the step (an adaptive weight) must not be pulled to zero.
-        own = {id(p) for p in self.objective.parameters()}
-        groups = [
-            {"params": [p for p in parameters if id(p) not in own], "weight_decay": s.weight_decay},
-            {"params": [p for p in parameters if id(p) in own], "weight_decay": 0.0},
-        ]
-        optimizer = kind([g for g in groups if g["params"]], lr=s.learning_rate)
+        optimizer = make_optimizer(self.step, self.objective, s)
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, self.rate)
         if self.resumed is not None:
             scheduler.load_state_dict(self.resumed["scheduler"])
@@ -154,14 +157,58 @@ class Training(lightning.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def rate(self, update: int) -> float:
-        """Learning rate of an update as a part of its peak: linear rise from zero, then cosine to zero."""
+        """Learning rate of an update as a part of its peak: linear rise from zero, then as the schedule says.
+
+        In a training that is measured in time the schedule runs from the start, beside the rise.
+        """
         s = self.settings
+        rise = update / s.warmup if update < s.warmup else 1.0
+        if self.clock is not None:
+            return rise * decay(s.schedule, self.clock())
         if update < s.warmup:
-            return update / s.warmup
-        if s.schedule == "constant":
-            return 1.0
-        progress = (update - s.warmup) / max(1, self.updates - s.warmup)
-        return 0.5 * (1.0 + math.cos(math.pi * min(1.0, progress)))
+            return rise
+        return decay(s.schedule, (update - s.warmup) / max(1, self.updates - s.warmup))
+
+
+def decay(schedule: str, progress: float) -> float:
+    """Learning rate as a part of its peak, by the part of the training that is done."""
+    progress = min(1.0, progress)
+    if schedule == "constant":
+        return 1.0
+    return 1.0 - progress if schedule == "linear" else 0.5 * (1.0 + math.cos(math.pi * progress))
+
+
+def make_optimizer(
+    step: nn.Module, objective: nn.Module, settings: TrainingSettings
+) -> torch.optim.Optimizer:
+    """The optimiser of the settings for the parameters of a step and of its objective.
+
+    Raises:
+        UserError: the component refuses its arguments or the parameters.
+    """
+    from sciml.experiments import components
+
+    chosen = settings.optimizer
+    component = OPTIMIZERS.get(chosen, chosen) if isinstance(chosen, str) else chosen
+    _, given = components.split(component, "training.optimizer")
+    weight_decay = float(given.get("weight_decay", settings.weight_decay))
+    # What regularisers learn beside the step (an adaptive weight) must not be pulled to zero.
+    groups = [
+        {"params": [p for p in step.parameters() if p.requires_grad], "weight_decay": weight_decay},
+        {"params": [p for p in objective.parameters() if p.requires_grad], "weight_decay": 0.0},
+    ]
+    facts = {
+        "params": [g for g in groups if g["params"]],
+        "lr": settings.learning_rate,
+        "weight_decay": weight_decay,
+    }
+    made = components.build(component, "training.optimizer", "optimizer", facts)
+    if not isinstance(made, torch.optim.Optimizer):
+        raise UserError(
+            f"training.optimizer is a {type(made).__name__}; expected one of torch's optimisers, or a class that "
+            "inherits from torch.optim.Optimizer."
+        )
+    return made
 
 
 @dataclass
@@ -190,7 +237,7 @@ class _Keeper(lightning.Callback):
         header: Mapping[str, Any],
         settings: TrainingSettings,
         session: _Session,
-        tell: Callable[[int, str], None] | None,
+        tell: Tell | None,
     ) -> None:
         self.path, self.header, self.settings, self.session, self.tell = (
             path,
@@ -199,6 +246,26 @@ class _Keeper(lightning.Callback):
             session,
             tell,
         )
+
+        self.norms: dict[str, float] = {}
+
+    def on_train_start(self, trainer: Any, module: Any) -> None:
+        self.session.start()
+
+    def on_before_optimizer_step(self, trainer: Any, module: Any, optimizer: Any) -> None:
+        # Before clipping, which would hide how the gradient grows.
+        self.norms = {}
+        if self.noted(module, self.session.done + 1):
+            gradients = [p.grad for p in module.parameters() if p.grad is not None]
+            self.norms = {
+                "gradient_norm": float(torch.nn.utils.get_total_norm(gradients)),
+                "gradient_l1": float(torch.nn.utils.get_total_norm(gradients, norm_type=1.0)),
+            }
+
+    def noted(self, module: Any, update: int) -> bool:
+        """Whether an update has a line in the history."""
+        s = self.settings
+        return module.polishing or update % s.log_every == 0 or update % s.checkpoint_every == 0
 
     def on_train_batch_start(self, trainer: Any, module: Any, batch: Any, batch_idx: int) -> None:
         if module.resumed is not None:
@@ -215,7 +282,10 @@ class _Keeper(lightning.Callback):
         if s.ema is not None:
             session.average(module.step, s.ema)
         due = session.done % s.checkpoint_every == 0
-        if session.done % s.log_every == 0 or due or module.polishing or session.stop.is_set():
+        if not module.polishing and s.seconds is not None and session.seconds() >= s.seconds:
+            session.first = session.done
+            trainer.should_stop = True
+        if self.noted(module, session.done) or session.stop.is_set():
             loss = float(module.loss)
             if not math.isfinite(loss):
                 raise UserError(
@@ -223,15 +293,17 @@ class _Keeper(lightning.Callback):
                     "set training.clip, or look for faults in the data with `sciml check`."
                 )
             rate = trainer.optimizers[0].param_groups[0]["lr"]
-            session.record(session.done, loss, rate, {k: float(v) for k, v in module.parts.items()})
+            parts = {k: float(v) for k, v in module.parts.items()}
+            session.record(session.done, loss, rate, {**self.norms, **parts})
             if self.tell is not None:
-                self.tell(session.done, f"loss {loss:.3g}")
+                self.tell(session.done, session.total, f"loss {loss:.3g}")
         if session.stop.is_set():
             trainer.should_stop = True
         if due or session.stop.is_set():
             self.save(trainer, module)
 
     def on_train_end(self, trainer: Any, module: Any) -> None:
+        self.session.pause()
         self.save(trainer, module)
 
     def save(self, trainer: Any, module: Any) -> None:
@@ -250,6 +322,7 @@ class _Keeper(lightning.Callback):
                 {
                     **module.state(),
                     "phase": session.phase,
+                    "first": session.first,
                     "averaged": session.averaged,
                     "optimizer": trainer.optimizers[0].state_dict(),
                     "scheduler": schedulers[0].scheduler.state_dict() if schedulers else {},
@@ -266,18 +339,42 @@ class _Keeper(lightning.Callback):
 
 
 class _Session:
-    """Counters of one training across phases and interruptions."""
+    """Counters of one training across phases and interruptions.
 
-    def __init__(self, total: int, stop: threading.Event) -> None:
-        self.total, self.stop = total, stop
+    Attributes:
+        first: updates of the first phase, None as long as only its time is known.
+        done: updates of both phases so far.
+    """
+
+    def __init__(self, first: int | None, polish: int, limit: float | None, stop: threading.Event) -> None:
+        self.first, self.polish, self.limit, self.stop = first, polish, limit, stop
         self.done, self.phase = 0, 0
         self.averaged: dict[str, Tensor] | None = None
         self.saved: tuple[int, int] | None = None
-        self.began, self.before = time.monotonic(), 0.0
+        self.since: float | None = None
+        self.before = 0.0
         self.rows: list[dict[str, float]] = []
 
+    @property
+    def total(self) -> int:
+        """Updates of both phases; guessed from the time gone until those of the first are known."""
+        if self.first is not None:
+            return self.first + self.polish
+        assert self.limit is not None
+        share = self.seconds() / self.limit
+        return max(self.done + 1, round(self.done / max(share, 1e-3))) + self.polish
+
+    def start(self) -> None:
+        """Let the clock run."""
+        self.since = time.monotonic()
+
+    def pause(self) -> None:
+        """Stop the clock."""
+        self.before, self.since = self.seconds(), None
+
     def seconds(self) -> float:
-        return self.before + time.monotonic() - self.began
+        """Wall time of the training so far, without that between sessions."""
+        return self.before + (0.0 if self.since is None else time.monotonic() - self.since)
 
     def average(self, step: nn.Module, decay: float) -> None:
         """Exponential average, th <- d th + (1 - d) th_now, with less memory at the start."""
@@ -368,11 +465,6 @@ def total_updates(settings: TrainingSettings, windows: int) -> int:
     return settings.epochs * max(1, windows // min(settings.batch_size, max(1, windows)))
 
 
-def whole(settings: TrainingSettings, windows: int) -> int:
-    """Updates of both phases together."""
-    return total_updates(settings, windows) + math.ceil(settings.polish / POLISH_ITERATIONS)
-
-
 def fit(
     step: nn.Module,
     objective: nn.Module,
@@ -383,7 +475,7 @@ def fit(
     header: Mapping[str, Any],
     seed: int = 0,
     units: tuple[Tensor, Tensor] | None = None,
-    tell: Callable[[int, str], None] | None = None,
+    tell: Tell | None = None,
     stop: threading.Event | None = None,
 ) -> Outcome:
     """Train `step` on `windows`, or go on from the checkpoint at `path`, and leave a checkpoint there.
@@ -400,7 +492,7 @@ def fit(
         header: what the checkpoint holds beside weights and states (`surrogates.header`).
         seed: of the order of batches and of the objective's draws.
         units: see `Training`.
-        tell: called with (updates done, remark).
+        tell: called with (updates done, updates in all, remark).
         stop: set it to stop after the current update; Ctrl-C does.
 
     Raises:
@@ -409,9 +501,9 @@ def fit(
             disk is full.
     """
     count = len(windows)  # type: ignore[arg-type]
-    adam = total_updates(settings, count)
+    planned = None if settings.seconds is not None else total_updates(settings, count)
     polish = math.ceil(settings.polish / POLISH_ITERATIONS)
-    session = _Session(adam + polish, stop or threading.Event())
+    session = _Session(planned, polish, settings.seconds, stop or threading.Event())
     resumed: Mapping[str, Any] | None = None
     if path.is_file():
         resumed = _resume(path, header, step, objective, session)
@@ -421,14 +513,27 @@ def fit(
         torch.set_num_threads(settings.threads)
     loss = math.nan
     devices = list(range(torch.cuda.device_count()))
-    phases = ((0, 0, adam, False), (1, adam, adam + polish, True))
+    clock = None if settings.seconds is None else lambda: session.seconds() / float(settings.seconds or 1)
     with stop_on_interrupt(session.stop), torch.random.fork_rng(devices=devices), _quiet_lightning():
         torch.manual_seed(seed)
-        for phase, first, last, polishing in phases:
+        for phase, polishing in enumerate((False, True)):
+            first = 0 if phase == 0 or session.first is None else session.first
+            last = session.first if phase == 0 else session.total
+            if last is None:  # how many fit into the time, time will tell
+                last = ENDLESS
             if session.done >= last:
                 continue
             keeper = _Keeper(path, header, settings, session, tell)
-            module = Training(step, objective, settings, adam, polishing=polishing, seed=seed, units=units)
+            module = Training(
+                step,
+                objective,
+                settings,
+                planned or 0,
+                polishing=polishing,
+                seed=seed,
+                units=units,
+                clock=clock,
+            )
             # A state of the finished phase before says nothing to this phase's optimiser.
             module.resumed = resumed if resumed is not None and resumed["phase"] == phase else None
             session.phase = phase
@@ -455,9 +560,9 @@ def fit(
             trainer.fit(module, loader)
             loss = float(module.loss)
             step.cpu(), objective.cpu()
-            if session.done < last:
+            if session.stop.is_set():
                 break
-    if session.done < session.total:
+    if session.first is None or session.done < session.total:
         raise Interrupted(
             f"stopped at update {session.done} of {session.total}; the checkpoint {path} is complete, and the "
             "same command goes on from there."
@@ -483,13 +588,16 @@ def _resume(
 ) -> Mapping[str, Any]:
     """Put the weights of a checkpoint back and say what else the loop has to restore."""
     content = read_header(path)
-    if content.get("total") != session.total or content["seed"] != header["seed"]:
+    training = content["training"]
+    same = session.limit is not None or content.get("total") == session.total
+    if not same or content["seed"] != header["seed"]:
+        expected = f"{session.total} updates" if session.limit is None else f"{session.limit} seconds"
         raise UserError(
             f"{path} belongs to a training of {content.get('total')} updates with seed {content['seed']}; this one "
-            f"has {session.total} with seed {header['seed']}. Remove the checkpoint to train anew, or give the run "
-            "another folder with --out."
+            f"has {expected} with seed {header['seed']}. Remove the checkpoint to train anew, or give the run another "
+            "folder with --out."
         )
-    training = content["training"]
+    session.first = training["first"]
     load_weights(step, training["step"], path)
     load_weights(objective, training["objective"], path)
     session.done, session.averaged = content["updates"], training["averaged"]

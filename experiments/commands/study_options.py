@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from sciml.experiments.run import RunFolder
 
 # Settings below these names are free-form (components), so the study's own tree checks them.
-FREE = ("variants.", "data.samples.", "references.", "limits.")
+FREE = ("variants.", "training.optimizer.", "data.samples.", "references.", "limits.")
 
 
 def add_study(parser: jsonargparse.ArgumentParser) -> None:
@@ -69,10 +69,12 @@ def read(arguments: Namespace) -> tuple[Study, Path, Path]:
         UserError: see `load_study`.
     """
     given: dict[str, Any] = arguments.as_dict() if hasattr(arguments, "as_dict") else vars(arguments)
-    options = list(given.get("free", []))
+    options: list[tuple[str, Any]] = []
     for group in ("training", "evaluation", "data"):
         for name, value in (given.get(group) or {}).items():
             options.append((f"{group}.{name}", value))
+    # What reaches into a part comes after the part itself.
+    options += given.get("free", [])
     if given.get("seeds") is not None:
         options.append(("seeds", list(given["seeds"])))
     study = load_study(given["study"], options)

@@ -70,7 +70,7 @@ def test_a_variant_may_differ_in_its_training():
         ("training.updates", "0", "training.updates is 0; expected at least 1"),
         ("training.epocs", "3", "epocs.*did you mean 'epochs'"),
         ("trainnig", "{}", "trainnig.*did you mean 'training'"),
-        ("training.schedule", "linear", "training.schedule.*cosine.*linear"),
+        ("training.schedule", "steep", "training.schedule.*cosine.*steep"),
         ("variants.fno.network.widht", "8", "no argument 'widht'; did you mean 'width'"),
         ("variants.fno.network.width", "[1, 2]", "width.*int"),
         ("variants.fno.network.class_path", "FNOO", "no class 'FNOO'; did you mean FNO"),

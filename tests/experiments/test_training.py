@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import csv
 import signal
 import threading
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,7 +13,7 @@ from sciml.errors import UserError
 from sciml.experiments.config import TrainingSettings
 from sciml.experiments.files import load_tensors
 from sciml.experiments.surrogates import FORMAT
-from sciml.experiments.training import Interrupted, Training, fit
+from sciml.experiments.training import Interrupted, Training, fit, make_optimizer
 
 
 class Noisy(nn.Module):
@@ -62,7 +64,7 @@ HEADER = {"format": FORMAT, "seed": 3}
 def train(path, settings=SETTINGS, stop_at: int | None = None, loss: nn.Module | None = None):
     stop = threading.Event()
 
-    def tell(done: int, note: str) -> None:
+    def tell(done: int, total: int, note: str) -> None:
         if done == stop_at:
             stop.set()
 
@@ -158,3 +160,79 @@ def test_first_interrupt_asks_the_second_insists():
         assert stop.is_set()
         signal.raise_signal(signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is before
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    ["adam", "adamw", "NAdam", {"class_path": "Lion", "init_args": {"betas": [0.8, 0.9]}}],
+)
+def test_every_optimiser_goes_on_with_the_same_bits(tmp_path, optimizer):
+    settings = replace(SETTINGS, optimizer=optimizer, polish=0, schedule="linear", weight_decay=0.1)
+    straight = train(tmp_path / "straight.pt", settings)
+    with pytest.raises(Interrupted):
+        train(tmp_path / "resumed.pt", settings, stop_at=3)
+    resumed = train(tmp_path / "resumed.pt", settings)
+    for a, b in zip(straight.surrogate.parameters(), resumed.surrogate.parameters(), strict=True):
+        assert torch.equal(a, b)
+    assert any(
+        not torch.equal(a, b)
+        for a, b in zip(straight.surrogate.parameters(), network().parameters(), strict=True)
+    )
+
+
+def test_what_the_objective_owns_is_not_decayed():
+    given = TrainingSettings(
+        optimizer={"class_path": "Lion", "init_args": {"weight_decay": 0.3}}, weight_decay=0.1
+    )
+    made = make_optimizer(nn.Linear(2, 2), Noisy(), given)
+    assert [g["weight_decay"] for g in made.param_groups] == [0.3, 0.0]
+    assert made.param_groups[0]["lr"] == given.learning_rate
+
+
+def test_an_optimiser_that_is_none_is_refused():
+    with pytest.raises(UserError, match="expected one of torch's optimisers"):
+        make_optimizer(nn.Linear(2, 2), Noisy(), TrainingSettings(optimizer="torch.nn.Identity"))
+    with pytest.raises(UserError, match="did you mean Lion"):
+        make_optimizer(nn.Linear(2, 2), Noisy(), TrainingSettings(optimizer="Lions"))
+
+
+def test_a_training_of_seconds_ends_in_time_and_is_not_repeated(tmp_path):
+    settings = replace(SETTINGS, seconds=0.5, schedule="linear", polish=20, log_every=5)
+    with pytest.raises(Interrupted):
+        train(tmp_path / "a.pt", settings, stop_at=5)
+    done = load_tensors(tmp_path / "a.pt")
+    assert done["total"] > done["updates"] and done["training"]["first"] is None
+    before = done["training"]["seconds"]
+    assert before < 0.5
+    out = train(tmp_path / "a.pt", settings)
+    content = load_tensors(tmp_path / "a.pt")
+    assert content["total"] == content["updates"] == out.updates == content["training"]["first"] + 1 > 20
+    with open(tmp_path / "a.csv") as stream:
+        rows = list(csv.DictReader(stream))
+    times = [float(row["seconds"]) for row in rows]
+    rates = [
+        float(row["rate"]) for row in rows if int(float(row["update"])) <= content["training"]["first"]
+    ]
+    assert times == sorted(times) and times[-2] <= 0.51
+    # The rate falls with the time that is left.
+    for t, rate in list(zip(times, rates, strict=False))[2:]:
+        assert rate == pytest.approx(1e-2 * max(0.0, 1 - t / 0.5), abs=3e-4)
+    assert train(tmp_path / "a.pt", settings).updates == out.updates
+
+
+def test_the_history_holds_the_gradient_before_it_is_clipped(tmp_path):
+    class Steep(Noisy):
+        def forward(self, step, window, generator=None):
+            return 1e3 * sum(p.sum() for p in step.parameters()), {}
+
+    settings = TrainingSettings(updates=4, batch_size=4, clip=1e-3, log_every=2, accelerator="cpu")
+    loss = Steep()
+    loss.scale.requires_grad_(False)
+    train(tmp_path / "a.pt", settings, loss=loss)
+    with open(tmp_path / "a.csv") as stream:
+        rows = list(csv.DictReader(stream))
+    count = sum(p.numel() for p in network().parameters())
+    assert len(rows) == 2
+    for row in rows:
+        assert float(row["gradient_norm"]) == pytest.approx(1e3 * count**0.5, rel=1e-5)
+        assert float(row["gradient_l1"]) == pytest.approx(1e3 * count, rel=1e-5)
