@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sciml.models.graphs import MeshGraphNet
+    from sciml.models.latent.plrnn import PLRNN, MemoryPrior
     from sciml.models.operators.conv_net import ConvNet
     from sciml.models.operators.fno import FNO
     from sciml.models.operators.unet import UNet
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
         WithCoordinates,
     )
 
-MODELS = ("FNO", "UNet", "ConvNet", "MeshGraphNet", "PINN")
+MODELS = ("FNO", "UNet", "ConvNet", "MeshGraphNet", "PINN", "PLRNN")
 """Names of the networks, each an attribute of this module."""
 
 _HOMES = {
@@ -34,6 +35,8 @@ _HOMES = {
     "ConvNet": "operators.conv_net",
     "MeshGraphNet": "graphs",
     "PINN": "pinns.pinn",
+    "PLRNN": "latent.plrnn",
+    "MemoryPrior": "latent.plrnn",
     "Constrained": "wrappers",
     "Corrected": "wrappers",
     "HoldNodes": "wrappers",
@@ -48,10 +51,12 @@ __all__ = [
     "FNO",
     "MODELS",
     "PINN",
+    "PLRNN",
     "Constrained",
     "ConvNet",
     "Corrected",
     "HoldNodes",
+    "MemoryPrior",
     "MeshGraphNet",
     "Normalized",
     "NormalizedMap",

@@ -1,6 +1,13 @@
 """Training losses as values."""
 
 from sciml.objectives.base import Discrepancy, Objective, Parts
+from sciml.objectives.forced import (
+    AdaptiveAlpha,
+    Alpha,
+    AnnealedAlpha,
+    GeneralizedTeacherForcing,
+    SparseTeacherForcing,
+)
 from sciml.objectives.maps import MapObjective, RelativeL2Map
 from sciml.objectives.noisy import NoisyOneStep
 from sciml.objectives.pushforward import Pushforward
@@ -13,13 +20,19 @@ OBJECTIVES: tuple[type[Objective], ...] = (
     Unrolled,
     Pushforward,
     NoisyOneStep,
+    GeneralizedTeacherForcing,
+    SparseTeacherForcing,
     Regularized,
 )
 
 __all__ = [
     "OBJECTIVES",
+    "AdaptiveAlpha",
+    "Alpha",
+    "AnnealedAlpha",
     "Collocation",
     "Discrepancy",
+    "GeneralizedTeacherForcing",
     "MapObjective",
     "NoisyOneStep",
     "Objective",
@@ -29,5 +42,6 @@ __all__ = [
     "Regularized",
     "RelativeL2Map",
     "Residual",
+    "SparseTeacherForcing",
     "Unrolled",
 ]

@@ -35,10 +35,13 @@ def make(name: str, seed: int = 0) -> nn.Module:
             return kind(small_mesh(), 2, 3, width=6, layers=2)
         if name == "PINN":
             return kind(1, 1, width=6, layers=2, initial=[[0.0, 1.0, 0.0, -1.0]])
+        if name == "PLRNN":
+            return kind(3, hidden=5)
         raise AssertionError(f"no example of {name}: add one here")
 
 
-FIELD_MAPS = [name for name in MODELS if name != "PINN"]  # a PINN maps points, not fields
+# A PINN maps points, not fields, and a PLRNN states without space to states of as many numbers.
+FIELD_MAPS = [name for name in MODELS if name not in ("PINN", "PLRNN")]
 
 
 def state(name: str, generator: torch.Generator) -> torch.Tensor:
@@ -99,6 +102,8 @@ def inputs(name: str) -> tuple[torch.Tensor, ...]:
     generator = torch.Generator().manual_seed(4)
     if name == "PINN":
         return torch.rand(1, 1, 5, generator=generator), torch.rand(1, 1, 5, generator=generator)
+    if name == "PLRNN":
+        return (torch.randn(2, 3, generator=generator),)
     return (state(name, generator).float(),)
 
 
