@@ -86,13 +86,26 @@ def with_dtype(step: Step, dtype: torch.dtype) -> FunctionStep:
     return FunctionStep(lambda u: step(u.to(dtype)).to(u.dtype), step.dt, step.domain, step.channels)
 
 
+def ahead(step: Callable[[Tensor], Tensor], u: Tensor) -> Tensor:
+    """The next states of a step, (B, C, *points) -> (B, m, C, *points): what one call gives.
+
+    Steps that give m > 1 states at once say so in their attribute `bundle` and give them by their method
+    `ahead`; called as a step they give the first. All others give one.
+    """
+    if getattr(step, "bundle", 1) == 1:
+        return step(u).unsqueeze(1)
+    found: Tensor = step.ahead(u)  # type: ignore[attr-defined]
+    return found
+
+
 def rollout(
     step: Callable[[Tensor], Tensor], steps: int, *, checkpoint: bool = False
 ) -> Callable[[Tensor], Tensor]:
     """Turn a step into u0 (B, C, *points) -> trajectory (B, steps + 1, C, *points).
 
     Differentiable in u0 and in the step's parameters. A rollout that blows up runs to its end;
-    `first_non_finite` tells where it did.
+    `first_non_finite` tells where it did. A step that gives several states at once (see `ahead`) is called
+    accordingly less often.
 
     Args:
         step: the step.
@@ -105,10 +118,11 @@ def rollout(
 
     def trajectory(u0: Tensor) -> Tensor:
         states = [u0]
-        for _ in range(steps):
+        while len(states) <= steps:
             last = states[-1]
-            states.append(recompute(step, last, use_reentrant=False) if checkpoint else step(last))
-        return torch.stack(states, dim=1)
+            new = recompute(ahead, step, last, use_reentrant=False) if checkpoint else ahead(step, last)
+            states += new.unbind(1)
+        return torch.stack(states[: steps + 1], dim=1)
 
     return trajectory
 
@@ -118,9 +132,11 @@ def iterate(step: Callable[[Tensor], Tensor], u0: Tensor, steps: int) -> Iterato
 
     Takes no gradients. Stops for nothing: a state that is not finite is yielded like any other.
     """
-    u = u0
+    u, done = u0, 0
     yield u
-    for _ in range(steps):
+    while done < steps:
         with torch.no_grad():  # entered per step: a generator must not leave grad mode off outside
-            u = step(u)
-        yield u
+            states = ahead(step, u).unbind(1)
+        for u in states[: steps - done]:
+            done += 1
+            yield u

@@ -44,12 +44,12 @@ class Objective(nn.Module, ABC):
 
 
 def checked_window(window: Tensor, frames: int, owner: str) -> Tensor:
-    """The window, if it has enough frames.
+    """The window, if it has enough frames; those of systems without space are (B, T, C).
 
     Raises:
-        ValueError: it has fewer than `frames`, or no axes of points.
+        ValueError: it has fewer than `frames`, or no axis of channels.
     """
-    if window.ndim < 4 or window.shape[1] < frames:
+    if window.ndim < 3 or window.shape[1] < frames:
         raise ValueError(
             f"{owner} got a window of shape {tuple(window.shape)}; expected (B, T, C, *points) with "
             f"T >= {frames}. Ask the data for a horizon of at least {frames - 1}."
@@ -57,35 +57,77 @@ def checked_window(window: Tensor, frames: int, owner: str) -> Tensor:
     return window
 
 
+class ChannelScale(nn.Module):
+    """A typical size of each channel, or none: what noise is multiplied by and differences are divided by.
+
+    Args:
+        values: one positive number a channel (C,), or None for ones.
+
+    Raises:
+        ValueError: a number is not positive, or the field has another number of channels.
+    """
+
+    values: Tensor | None
+
+    def __init__(self, values: Sequence[float] | Tensor | None) -> None:
+        super().__init__()
+        scale = None
+        if values is not None:
+            scale = torch.as_tensor(values, dtype=torch.float64).detach().clone()
+            if scale.ndim != 1 or not bool((torch.isfinite(scale) & (scale > 0)).all()):
+                raise ValueError(
+                    f"Objective got channel_scale {scale.tolist()}; expected one positive number a channel."
+                )
+        self.register_buffer("values", scale, persistent=False)
+
+    def forward(self, u: Tensor, axis: int = 1) -> Tensor:
+        """u times the scale of each channel, which are on `axis`."""
+        return u if self.values is None else u * self._shaped(u, axis)
+
+    def divide(self, u: Tensor, axis: int = 1) -> Tensor:
+        """u in units of the scale."""
+        return u if self.values is None else u / self._shaped(u, axis)
+
+    def _shaped(self, u: Tensor, axis: int) -> Tensor:
+        assert self.values is not None
+        if self.values.shape != u.shape[axis : axis + 1]:
+            raise ValueError(
+                f"Objective has {len(self.values)} channel scales for {u.shape[axis]} channels."
+            )
+        return self.values.to(u).reshape(-1, *[1] * (u.ndim - 1 - axis))
+
+
+class Distance(nn.Module, ABC):
+    """How far two states are from each other, for where a norm by name does not do."""
+
+    @abstractmethod
+    def forward(self, pred: Tensor, target: Tensor) -> Tensor:
+        """One number per sample, (B, C, *points) twice -> (B,)."""
+
+
 class Discrepancy(nn.Module):
     """Distance of two states, one number per sample, (B, C, *points) twice -> (B,).
 
     Args:
         norm: "mse" mean square over channels and points, "mae" mean absolute value, "relative_l2" root
-            of the summed squares over that of the target.
+            of the summed squares over that of the target; or a `Distance`.
         channel_scale: a typical size of each channel (C,), such as the standard deviation of the state
-            or of its change in one step; divides the difference (and the target), so that unlike units
-            weigh alike.
+            or of its change in one step; divides both states, so that unlike units weigh alike.
 
     Raises:
         ValueError: the norm is unknown, or a scale is not positive.
     """
 
-    channel_scale: Tensor | None
-
-    def __init__(self, norm: Norm = "mse", channel_scale: Sequence[float] | Tensor | None = None) -> None:
+    def __init__(
+        self, norm: Norm | Distance = "mse", channel_scale: Sequence[float] | Tensor | None = None
+    ) -> None:
         super().__init__()
-        if norm not in get_args(Norm):
-            raise ValueError(f"Objective got norm {norm!r}; expected one of {list(get_args(Norm))}.")
-        scale = None
-        if channel_scale is not None:
-            scale = torch.as_tensor(channel_scale, dtype=torch.float64).detach().clone()
-            if scale.ndim != 1 or not bool((torch.isfinite(scale) & (scale > 0)).all()):
-                raise ValueError(
-                    f"Objective got channel_scale {scale.tolist()}; expected one positive number a channel."
-                )
+        if not isinstance(norm, Distance) and norm not in get_args(Norm):
+            raise ValueError(
+                f"Objective got norm {norm!r}; expected one of {list(get_args(Norm))} or a Distance."
+            )
         self.norm = norm
-        self.register_buffer("channel_scale", scale, persistent=False)
+        self.scale = ChannelScale(channel_scale)
 
     def forward(self, pred: Tensor, target: Tensor) -> Tensor:
         if pred.shape != target.shape:
@@ -93,18 +135,12 @@ class Discrepancy(nn.Module):
                 f"Objective compares a prediction of shape {tuple(pred.shape)} with a target of shape "
                 f"{tuple(target.shape)}; they must agree."
             )
-        error = pred - target
-        if self.channel_scale is not None:
-            if self.channel_scale.shape != pred.shape[1:2]:
-                raise ValueError(
-                    f"Objective has {len(self.channel_scale)} channel scales for {pred.shape[1]} channels."
-                )
-            scale = self.channel_scale.to(error).reshape(1, -1, *[1] * (pred.ndim - 2))
-            error, target = error / scale, target / scale
-        error = error.flatten(1)
+        if isinstance(self.norm, Distance):
+            return self.norm(self.scale.divide(pred), self.scale.divide(target))
+        error = self.scale.divide(pred - target).flatten(1)
         if self.norm == "mse":
             return error.square().mean(dim=1)
         if self.norm == "mae":
             return error.abs().mean(dim=1)
         tiny = torch.finfo(error.dtype).tiny
-        return error.norm(dim=1) / target.flatten(1).norm(dim=1).clamp_min(tiny)
+        return error.norm(dim=1) / self.scale.divide(target).flatten(1).norm(dim=1).clamp_min(tiny)

@@ -7,7 +7,10 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from sciml.objectives.base import Discrepancy, Norm, Objective, Parts, checked_window
+from sciml.objectives.base import Distance, Norm, Objective, Parts
+from sciml.objectives.schedules import Schedule
+from sciml.objectives.starts import Noise
+from sciml.objectives.unrolled import Unrolled
 
 
 class NoisyOneStep(Objective):
@@ -16,9 +19,11 @@ class NoisyOneStep(Objective):
     With gamma = 1 the step has to remove the noise, with 0 to carry it along (Pfaff et al. 2021,
     arXiv 2010.03409, appendix A.2). To second order in the noise this is `OneStep` plus a uniform
     Jacobian penalty, so noise much above the one-step error makes smooth, dissipative problems worse.
+    `Unrolled` with one step that starts from `Noise`.
 
     Args:
-        std: standard deviation of e, in units of `channel_scale` where that is given, else of the state.
+        std: standard deviation of e, in units of `channel_scale` where that is given, else of the state;
+            a number or a schedule.
         gamma: the part of the noise that the step should remove.
         nodes: True (*points) where noise is added, everywhere if left out: leave out nodes whose values
             are prescribed.
@@ -29,25 +34,17 @@ class NoisyOneStep(Objective):
         ValueError: `std` is negative or gamma not between 0 and 1.
     """
 
-    nodes: Tensor | None
-
     def __init__(
         self,
-        std: float,
+        std: float | Schedule,
         gamma: float = 1.0,
         nodes: Tensor | None = None,
-        norm: Norm = "mse",
+        norm: Norm | Distance = "mse",
         channel_scale: Sequence[float] | Tensor | None = None,
     ) -> None:
         super().__init__()
-        if not std >= 0 or not 0 <= gamma <= 1:
-            raise ValueError(
-                f"NoisyOneStep got std={std}, gamma={gamma}; expected std >= 0 and gamma from 0 to 1."
-            )
-        self.std = float(std)
-        self.gamma = float(gamma)
-        self.register_buffer("nodes", None if nodes is None else nodes.bool(), persistent=False)
-        self.discrepancy = Discrepancy(norm, channel_scale)
+        start = Noise(std, gamma, nodes, channel_scale)
+        self.unrolled = Unrolled(1, norm=norm, channel_scale=channel_scale, start=start)
 
     def forward(
         self,
@@ -55,18 +52,4 @@ class NoisyOneStep(Objective):
         window: Tensor,
         generator: torch.Generator | None = None,
     ) -> tuple[Tensor, Parts]:
-        window = checked_window(window, 2, "NoisyOneStep")
-        u, target = window[:, 0], window[:, 1]
-        if self.std > 0:
-            device = u.device if generator is None else generator.device
-            noise = torch.randn(u.shape, generator=generator, device=device, dtype=u.dtype).to(u.device)
-            noise = noise * self.std
-            if self.discrepancy.channel_scale is not None:
-                scale = self.discrepancy.channel_scale.to(u)
-                noise = noise * scale.reshape(1, -1, *[1] * (u.ndim - 2))
-            if self.nodes is not None:
-                noise = torch.where(self.nodes, noise, 0.0)
-            u = u + noise
-            target = target + (1 - self.gamma) * noise
-        loss = self.discrepancy(step(u), target).mean()
-        return loss, {"step_1": loss.detach()}
+        return self.unrolled(step, window, generator)

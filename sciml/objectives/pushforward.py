@@ -7,7 +7,10 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from sciml.objectives.base import Discrepancy, Norm, Objective, Parts, checked_window
+from sciml.objectives.base import Distance, Norm, Objective, Parts
+from sciml.objectives.schedules import Schedule
+from sciml.objectives.starts import FreeSteps
+from sciml.objectives.unrolled import Unrolled
 
 
 class Pushforward(Objective):
@@ -15,10 +18,11 @@ class Pushforward(Objective):
 
     The step learns to correct its own errors at the memory of one step. It minimises no fixed scalar:
     its fixed points balance gradients at states that move with the parameters. Brandstetter, Worrall
-    and Welling, ICLR 2022, arXiv 2202.03376.
+    and Welling, ICLR 2022, arXiv 2202.03376. `Unrolled` with one step that starts from `FreeSteps`.
 
     Args:
-        steps: r, the free steps, 0 or more; 0 is `OneStep`. The window needs r + 2 states.
+        steps: r, the free steps, 0 or more, perhaps of a schedule; 0 is `OneStep`. The window needs r + 2
+            states for the largest r.
         random: draw r uniformly from 0 to `steps` for each window batch.
         norm: see `Discrepancy`.
         channel_scale: see `Discrepancy`.
@@ -29,18 +33,15 @@ class Pushforward(Objective):
 
     def __init__(
         self,
-        steps: int = 1,
+        steps: int | Schedule = 1,
         random: bool = False,
-        norm: Norm = "mse",
+        norm: Norm | Distance = "mse",
         channel_scale: Sequence[float] | Tensor | None = None,
     ) -> None:
         super().__init__()
-        if steps < 0:
-            raise ValueError(f"Pushforward got steps={steps}; expected 0 or more.")
-        self.steps = steps
-        self.horizon = steps + 1
-        self.random = random
-        self.discrepancy = Discrepancy(norm, channel_scale)
+        start = FreeSteps(steps, "batch" if random else "fixed")
+        self.unrolled = Unrolled(1, norm=norm, channel_scale=channel_scale, start=start)
+        self.horizon = self.unrolled.horizon
 
     def forward(
         self,
@@ -48,14 +49,4 @@ class Pushforward(Objective):
         window: Tensor,
         generator: torch.Generator | None = None,
     ) -> tuple[Tensor, Parts]:
-        window = checked_window(window, self.steps + 2, "Pushforward")
-        free = self.steps
-        if self.random:
-            device = "cpu" if generator is None else generator.device
-            free = int(torch.randint(0, self.steps + 1, (), generator=generator, device=device))
-        u = window[:, 0]
-        with torch.no_grad():
-            for _ in range(free):
-                u = step(u)
-        loss = self.discrepancy(step(u), window[:, free + 1]).mean()
-        return loss, {f"step_{free + 1}": loss.detach()}
+        return self.unrolled(step, window, generator)
