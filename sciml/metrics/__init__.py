@@ -4,6 +4,13 @@ from collections.abc import Callable
 
 from torch import Tensor
 
+from sciml.metrics.aggregate import (
+    aggregate,
+)
+from sciml.metrics.floor import (
+    AgainstFloor,
+    against_floor,
+)
 from sciml.metrics.flow import (
     dissipation,
     energy_budget,
@@ -12,84 +19,194 @@ from sciml.metrics.flow import (
     helicity,
     kinetic_energy,
 )
-from sciml.metrics.pointwise import crmse, max_error, nrmse, rmse, vrmse
-from sciml.metrics.sinkhorn import sinkhorn_divergence, squared_distances
+from sciml.metrics.hellinger import (
+    power_spectrum_hellinger,
+)
+from sciml.metrics.horizon import (
+    smape,
+    smape_time,
+    valid_prediction_time,
+)
+from sciml.metrics.occupation import (
+    mixture_divergence,
+    state_space_divergence,
+)
+from sciml.metrics.pointwise import (
+    brmse,
+    crmse,
+    initial_nrmse,
+    max_error,
+    nrmse,
+    relative_l1,
+    rmse,
+    srmse,
+    vrmse,
+)
+from sciml.metrics.sinkhorn import (
+    sinkhorn_divergence,
+    squared_distances,
+)
+from sciml.metrics.sobolev import (
+    h1_error,
+)
 from sciml.metrics.spectral import (
     band_mse,
     energy_spectrum,
+    fourier_nrmse,
     frmse,
     high_band_gain,
     log_spectral_distance,
     resolved_shells,
     spectral_distance,
+    spectral_divergence,
+    spectral_residual,
     spectrum,
 )
 from sciml.metrics.stability import (
-    aggregate,
+    balance_residual,
     blow_up_time,
+    drift_slope,
     freeze_time,
     invariant_drift,
-    survival,
+    movement,
     valid_frames,
 )
-from sciml.metrics.streaming import MetricRow, RolloutMetrics
-from sciml.metrics.temporal import correlation, correlation_time, gmean
+from sciml.metrics.streaming import (
+    MetricRow,
+    RolloutMetrics,
+)
+from sciml.metrics.survival import (
+    SurvivalCurve,
+    survival,
+    survival_curve,
+)
+from sciml.metrics.temporal import (
+    correlation,
+    correlation_steps,
+    correlation_time,
+    gmean,
+)
+from sciml.metrics.wasserstein import (
+    axis_wasserstein,
+    histogram_wasserstein,
+    sliced_wasserstein,
+    value_wasserstein,
+    wasserstein,
+)
+from sciml.metrics.windows import (
+    lead_windows,
+    window_means,
+)
 
 METRICS: tuple[Callable[..., Tensor], ...] = (
     rmse,
     nrmse,
+    initial_nrmse,
+    srmse,
     vrmse,
+    relative_l1,
     max_error,
     crmse,
+    brmse,
+    h1_error,
     frmse,
+    fourier_nrmse,
     band_mse,
     correlation,
     correlation_time,
+    correlation_steps,
+    valid_prediction_time,
+    smape,
+    smape_time,
     gmean,
+    window_means,
     spectrum,
     energy_spectrum,
     spectral_distance,
+    log_spectral_distance,
+    spectral_divergence,
+    spectral_residual,
     high_band_gain,
+    state_space_divergence,
+    mixture_divergence,
+    power_spectrum_hellinger,
+    wasserstein,
+    axis_wasserstein,
+    sliced_wasserstein,
+    value_wasserstein,
+    histogram_wasserstein,
+    sinkhorn_divergence,
     valid_frames,
     blow_up_time,
     survival,
     freeze_time,
+    movement,
     invariant_drift,
-    sinkhorn_divergence,
+    drift_slope,
+    balance_residual,
 )
 
 __all__ = [
     "METRICS",
+    "AgainstFloor",
     "MetricRow",
     "RolloutMetrics",
+    "SurvivalCurve",
+    "against_floor",
     "aggregate",
+    "axis_wasserstein",
+    "balance_residual",
     "band_mse",
     "blow_up_time",
+    "brmse",
     "correlation",
+    "correlation_steps",
     "correlation_time",
     "crmse",
     "dissipation",
+    "drift_slope",
     "energy_budget",
     "energy_injection",
     "energy_spectrum",
     "enstrophy",
+    "fourier_nrmse",
     "freeze_time",
     "frmse",
     "gmean",
+    "h1_error",
     "helicity",
     "high_band_gain",
+    "histogram_wasserstein",
+    "initial_nrmse",
     "invariant_drift",
     "kinetic_energy",
+    "lead_windows",
     "log_spectral_distance",
     "max_error",
+    "mixture_divergence",
+    "movement",
     "nrmse",
+    "power_spectrum_hellinger",
+    "relative_l1",
     "resolved_shells",
     "rmse",
     "sinkhorn_divergence",
+    "sliced_wasserstein",
+    "smape",
+    "smape_time",
     "spectral_distance",
+    "spectral_divergence",
+    "spectral_residual",
     "spectrum",
     "squared_distances",
+    "srmse",
+    "state_space_divergence",
     "survival",
+    "survival_curve",
     "valid_frames",
+    "valid_prediction_time",
+    "value_wasserstein",
     "vrmse",
+    "wasserstein",
+    "window_means",
 ]

@@ -17,7 +17,9 @@ import torch
 from torch import Tensor
 
 from sciml.domains import Grid
-from sciml.metrics.pointwise import checked_pair
+from sciml.metrics.pointwise import checked_mode, checked_pair
+
+SpectralMode = Literal["rms", "jaxcfd"]
 
 
 def _checked(u: Tensor, grid: Grid | None, owner: str) -> None:
@@ -55,41 +57,39 @@ def _radius(shape: Sequence[int], lengths: Sequence[float], longest: float, devi
 
 def _power(u: Tensor) -> Tensor:
     """|u^|^2 / N^2 of each mode, those of the half that rfftn leaves out added to their partners."""
-    axes = tuple(range(3, u.ndim))
-    power = torch.fft.rfftn(u, dim=axes, norm="forward").abs().square()
+    modes = torch.fft.rfftn(u, dim=tuple(range(3, u.ndim)), norm="forward")
+    # The modulus would take a root only to square it again, three times the work.
+    power = modes.real.square() + modes.imag.square()
     n = u.shape[-1]
-    twice = torch.full((power.shape[-1],), 2.0, dtype=power.dtype, device=u.device)
-    twice[0] = 1.0
-    if n % 2 == 0:
-        twice[-1] = 1.0
-    return power * twice
+    power[..., 1 : (n + 1) // 2] *= 2  # all but the mean and, where n is even, the Nyquist mode
+    return power
 
 
 def _gather(power: Tensor, bins: Tensor, count: int) -> Tensor:
     """Sum of the power in each bin, (B, T, C, *modes) -> (B, T, C, count)."""
-    out = torch.zeros(*power.shape[:3], count, dtype=power.dtype, device=power.device)
-    return out.index_add(3, bins.flatten(), power.flatten(3))
+    rows = power.reshape(-1, bins.numel())
+    out = torch.zeros(rows.shape[0], count, dtype=power.dtype, device=power.device)
+    return out.index_add(1, bins.flatten(), rows).reshape(*power.shape[:3], count)
 
 
 @lru_cache(maxsize=16)
 def _layout(
     shape: tuple[int, ...], lengths: tuple[float, ...], longest: float, device: torch.device
-) -> tuple[Tensor, int]:
-    """Shell of each mode, and the last shell that every axis resolves."""
+) -> tuple[Tensor, int, int]:
+    """Shell of each mode, the number of shells, and the last shell that every axis resolves."""
     with torch.inference_mode(False):  # what is kept has to serve calls with gradients as well
         radius = _radius(shape, lengths, longest, device)
         # The shift keeps exact integers in their own shell when the sides are not powers of two apart.
         shells = (radius + 1e-9).floor().long()
     resolved = min(n // 2 * longest / length for n, length in zip(shape, lengths, strict=True))
-    return shells, max(1, int(resolved + 1e-9))
+    return shells, int(shells.max()) + 1, max(1, int(resolved + 1e-9))
 
 
-def _shells(u: Tensor, grid: Grid | None) -> tuple[Tensor, Tensor, int]:
-    """Power of the modes, their shells, and the last shell that every axis resolves."""
+def _shells(u: Tensor, grid: Grid | None) -> tuple[Tensor, Tensor, int, int]:
+    """Power of the modes, their shells, the number of shells, and the last one that every axis resolves."""
     u, lengths = _periodised(u, grid)
     longest = 1.0 if grid is None else max(grid.lengths)
-    shells, resolved = _layout(tuple(u.shape[3:]), lengths, longest, u.device)
-    return _power(u), shells, resolved
+    return _power(u), *_layout(tuple(u.shape[3:]), lengths, longest, u.device)
 
 
 def resolved_shells(grid: Grid) -> int:
@@ -109,8 +109,8 @@ def spectrum(u: Tensor, grid: Grid | None = None) -> Tensor:
     corners of the spectral box and are not full; `grid=None` takes a periodic box with equal sides.
     """
     _checked(u, grid, "spectrum")
-    power, shells, _ = _shells(u, grid)
-    return 0.5 * _gather(power, shells, int(shells.max()) + 1)
+    power, shells, count, _ = _shells(u, grid)
+    return 0.5 * _gather(power, shells, count)
 
 
 def energy_spectrum(u: Tensor, grid: Grid | None = None, channels: Sequence[int] | None = None) -> Tensor:
@@ -124,19 +124,46 @@ def _spectra(pred: Tensor, ref: Tensor, grid: Grid | None, owner: str) -> tuple[
     _checked(pred, grid, owner)
     out = []
     for u in (pred, ref):
-        power, shells, last = _shells(u, grid)
-        out.append(0.5 * _gather(power, shells, int(shells.max()) + 1)[..., 1 : last + 1])
+        power, shells, count, last = _shells(u, grid)
+        out.append(0.5 * _gather(power, shells, count)[..., 1 : last + 1])
     return out[0], out[1]
 
 
-def log_spectral_distance(pred: Tensor, ref: Tensor) -> Tensor:
-    """Root mean square of ln(E_pred) - ln(E_ref) over the last axis, (..., S) -> (...).
+def log_spectral_distance(pred: Tensor, ref: Tensor, mode: SpectralMode = "rms") -> Tensor:
+    """Distance of the logarithms of two spectra over the last axis, (..., S) -> (...).
 
-    A floor of 1e-12 of the largest reference energy is added to both. Average spectra over time first to
-    compare statistics; take them frame by frame to find a blow-up.
+    "rms" is the root mean square of ln(E_pred) - ln(E_ref), a floor of 1e-12 of the largest reference energy added to
+    both. "jaxcfd" is the sum of |ln(E_pred) - ln(E_ref)| where E_ref > 0.01, and of |ln(E_pred)| where only
+    E_pred > 0.01: it depends on the unit of the energy (Kochkov et al. 2021, the code of JAX-CFD). Average spectra
+    over time first to compare statistics; take them frame by frame to find a blow-up.
     """
+    checked_mode(mode, SpectralMode, "log_spectral_distance")
+    if mode == "jaxcfd":
+        tiny = torch.finfo(ref.dtype).tiny
+        log_pred, log_ref = pred.clamp_min(tiny).log(), ref.clamp_min(tiny).log()
+        false = (pred > 0.01) & (ref < 0.01)
+        terms = torch.where(ref > 0.01, (log_pred - log_ref).abs(), 0.0) + torch.where(
+            false, log_pred.abs(), 0.0
+        )
+        return terms.sum(dim=-1)
     floor = (1e-12 * ref.amax(dim=-1, keepdim=True)).clamp_min(torch.finfo(ref.dtype).tiny)
     return ((pred + floor).log() - (ref + floor).log()).square().mean(dim=-1).sqrt()
+
+
+def spectral_divergence(pred: Tensor, ref: Tensor) -> Tensor:
+    """KL divergence of the normalised spectra, sum q_ref ln(q_ref / q_pred) over the last axis, (..., S) -> (...).
+
+    Blind to the total energy. Infinite where the prediction has none in a shell in which the reference has some.
+    """
+    tiny = torch.finfo(ref.dtype).tiny
+    q = ref / ref.sum(dim=-1, keepdim=True).clamp_min(tiny)
+    p = pred / pred.sum(dim=-1, keepdim=True).clamp_min(tiny)
+    return torch.where(q > 0, q * (q.clamp_min(tiny).log() - p.log()), 0.0).sum(dim=-1)
+
+
+def spectral_residual(pred: Tensor, ref: Tensor) -> Tensor:
+    """Root mean square difference of two spectra over the last axis, (..., S) -> (...) [unit of the energy]."""
+    return (pred - ref).square().mean(dim=-1).sqrt()
 
 
 def spectral_distance(pred: Tensor, ref: Tensor, grid: Grid | None = None) -> Tensor:
@@ -190,7 +217,7 @@ def frmse(
     error = pred - ref
     boundaries = torch.tensor(edges, device=pred.device)
     if mode == "parseval":
-        power, shells, _ = _shells(error, grid)
+        power, shells, _, _ = _shells(error, grid)
         return _gather(power, torch.bucketize(shells, boundaries, right=True), len(edges) + 1).sqrt()
     shape = error.shape[3:]
     lengths = (1.0,) * len(shape) if grid is None else grid.lengths
@@ -236,3 +263,60 @@ def band_mse(pred: Tensor, ref: Tensor, bands: int = 3, normalised: bool = False
     bins = torch.bucketize(radius, inner, right=True)
     error = _gather(_power(pred - ref), bins, bands)
     return error / (_gather(_power(ref), bins, bands) + 1e-7) if normalised else error
+
+
+def fourier_nrmse(
+    pred: Tensor, ref: Tensor, low: int = 0, high: int | None = None, threshold: float = 1e-5
+) -> Tensor:
+    """Relative error of the modes between two wavenumbers, (B, T, C, *points) twice -> (B, T, C).
+
+    APEBench's band error (arXiv 2411.00180), which it sums over channels: modes whose largest wavenumber of any axis
+    is at least `low` and at most `high` count. Infinite where the reference has no such mode.
+
+    Args:
+        pred: prediction on a periodic box.
+        ref: reference.
+        low: lowest wavenumber, 0 for the mean.
+        high: highest wavenumber; all where left out.
+        threshold: coefficients of the unnormalised transform below this are dropped first, as rounding.
+
+    Raises:
+        ValueError: the band is empty.
+    """
+    checked_pair(pred, ref, None, "fourier_nrmse")
+    _checked(pred, None, "fourier_nrmse")
+    if low < 0 or (high is not None and high < low):
+        raise ValueError(f"fourier_nrmse got low={low}, high={high}; expected 0 <= low <= high.")
+    inside = band_of_axes(tuple(pred.shape[3:]), low, high, pred.device)
+    error, size = (
+        torch.where(inside, cut_power(u, threshold), 0.0).flatten(3).sum(dim=3) for u in (pred - ref, ref)
+    )
+    return error.sqrt() / size.sqrt()
+
+
+def cut_power(u: Tensor, threshold: float) -> Tensor:
+    """`_power` without the coefficients that are below a threshold before normalising."""
+    power = _power(u)
+    n = u.shape[-1]
+    limit = torch.full((power.shape[-1],), 2.0, dtype=power.dtype, device=u.device)
+    limit[0] = 1.0
+    if n % 2 == 0:
+        limit[-1] = 1.0
+    limit *= (threshold / math.prod(u.shape[3:])) ** 2
+    return torch.where(power < limit, 0.0, power)
+
+
+def band_of_axes(shape: tuple[int, ...], low: int, high: int | None, device: torch.device) -> Tensor:
+    """Modes of an rfftn whose largest wavenumber of any axis lies in [low, high], (*modes) of bool."""
+    largest = torch.stack(wavenumbers(shape, device)).amax(dim=0)
+    inside = largest >= low
+    return inside if high is None else inside & (largest <= high)
+
+
+def wavenumbers(shape: tuple[int, ...], device: torch.device) -> tuple[Tensor, ...]:
+    """|k| per axis of the modes of an rfftn, whole numbers as float64, D tensors (*modes)."""
+    lines = []
+    for axis, n in enumerate(shape):
+        frequencies = torch.fft.rfftfreq if axis == len(shape) - 1 else torch.fft.fftfreq
+        lines.append(frequencies(n, d=1 / n, dtype=torch.float64, device=device).abs())
+    return torch.meshgrid(*lines, indexing="ij")

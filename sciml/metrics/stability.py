@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch
 from torch import Tensor
 
@@ -31,11 +29,6 @@ def blow_up_time(pred: Tensor, ref: Tensor, dt: float, factor: float = 10.0) -> 
     return valid_frames(pred, ref, factor).sum(dim=1) * dt
 
 
-def survival(valid: Tensor) -> Tensor:
-    """Fraction of trajectories that are still valid at each time, (B, T) of bool -> (T,)."""
-    return valid.to(torch.float64).mean(dim=0)
-
-
 def freeze_time(pred: Tensor, ref: Tensor, dt: float, ratio: float = 0.01, steps: int = 10) -> Tensor:
     """Lead time at which a prediction stops moving while the truth goes on, (B,) [time].
 
@@ -43,19 +36,11 @@ def freeze_time(pred: Tensor, ref: Tensor, dt: float, ratio: float = 0.01, steps
     a row: a collapse to a fixed point, which late errors of a decaying flow do not show. T dt where it
     never is.
     """
-    checked_pair(pred, ref, None, "freeze_time")
     if steps < 1:
         raise ValueError(f"freeze_time got steps={steps}; expected at least 1.")
+    first = first_run(movement(pred, ref) < ratio, steps)
     frames = pred.shape[1]
-    end = torch.full((pred.shape[0],), frames * dt, dtype=torch.float64, device=pred.device)
-    if frames <= steps:
-        return end
-    change, truth = (u.flatten(2).diff(dim=1).norm(dim=2) for u in (pred, ref))
-    still = (change < ratio * truth).long()
-    runs = still.unfold(1, steps, 1).sum(dim=2) == steps
-    index = torch.arange(runs.shape[1], device=pred.device)
-    first = torch.where(runs, index, frames).amin(dim=1)
-    return torch.where(first < frames, (first + 1).to(torch.float64) * dt, end)
+    return torch.where(first < frames - 1, first + 1, frames).to(torch.float64) * dt
 
 
 def invariant_drift(values: Tensor, initial: Tensor, scale: Tensor | float = 0.0) -> Tensor:
@@ -78,39 +63,71 @@ def invariant_drift(values: Tensor, initial: Tensor, scale: Tensor | float = 0.0
     return (values - initial.unsqueeze(1)).abs() / size.clamp_min(tiny).unsqueeze(1)
 
 
-def aggregate(values: Tensor, valid: Tensor | None = None, cap: float = 1.0) -> Mapping[str, Tensor]:
-    """Statistics over samples, (B, ...) -> name -> (...).
+def drift_slope(drift: Tensor, dt: float) -> Tensor:
+    """Rate of growth of a drift, the slope of ln d against time by least squares, (B, T) -> (B,) [1/time].
 
-    Invalid entries (and any that are not finite) are left out of "mean", "median", "lower" and "upper"
-    quartile and "worst", which therefore speak of survivors only; "capped_mean" counts them as `cap` or
-    the worst survivor, whichever is larger, and "valid" is the fraction of survivors. Where nobody
-    survives, all but "valid" are `cap`.
+    Frames with a drift of zero or one that is not finite are left out; NaN where fewer than two remain. Frame j lies at
+    (j + 1) dt. A drift that grows like t^p has a slope that falls with the length of the rollout: compare equal
+    lengths, and with the drift of the reference.
+    """
+    if drift.ndim != 2 or not dt > 0:
+        raise ValueError(
+            f"drift_slope got shape {tuple(drift.shape)} and dt={dt}; expected (B, T) and a positive time step."
+        )
+    usable = torch.isfinite(drift) & (drift > 0)
+    weight = usable.to(drift.dtype)
+    count = weight.sum(dim=1, keepdim=True)
+    time = (torch.arange(drift.shape[1], dtype=drift.dtype, device=drift.device) + 1) * dt
+    logs = torch.where(usable, drift, 1.0).log()
+    centred = (time - (weight * time).sum(1, keepdim=True) / count.clamp_min(1)) * weight
+    slope = (centred * logs).sum(dim=1) / centred.square().sum(dim=1)
+    return torch.where(count.squeeze(1) > 1, slope, torch.nan)
+
+
+def balance_residual(energy: Tensor, rate: Tensor, dt: float) -> Tensor:
+    """Mean over time of |dE/dt - rate|, (B, T) twice -> (B,) [energy/time].
+
+    The rate is injection minus dissipation, as `energy_budget` sums it up. Between two frames the change of the energy
+    is compared with the mean of the two rates, which errs by O(dt^2) for a smooth flow: take the residual of the
+    reference as the floor.
 
     Args:
-        values: a metric, samples first.
-        valid: which entries count, like values; all finite ones where left out.
-        cap: what an invalid entry costs; 1 is the error of predicting the mean, for `vrmse`.
+        energy: E at equal distances in time.
+        rate: what the equation says dE/dt is at those times.
+        dt: the distance [time].
     """
-    usable = torch.isfinite(values)
-    if valid is not None:
-        if valid.shape != values.shape:
-            raise ValueError(
-                f"aggregate got values of shape {tuple(values.shape)} and flags of {tuple(valid.shape)}."
-            )
-        usable = usable & valid
-    survivors = torch.where(usable, values, torch.nan)
-    nobody = ~usable.any(dim=0)
-    quantiles = torch.tensor([0.25, 0.5, 0.75], dtype=values.dtype, device=values.device)
-    lower, median, upper = survivors.nanquantile(quantiles, dim=0)
-    worst = torch.where(usable, values, -torch.inf).amax(dim=0)
-    out = {
-        "mean": survivors.nanmean(dim=0),
-        "median": median,
-        "lower": lower,
-        "upper": upper,
-        "worst": worst,
-        "capped_mean": torch.where(usable, values, worst.clamp_min(cap).expand_as(values)).mean(dim=0),
-    }
-    out = {name: torch.where(nobody, cap, value) for name, value in out.items()}
-    out["valid"] = usable.to(values.dtype).mean(dim=0)
-    return out
+    if energy.ndim != 2 or energy.shape != rate.shape or energy.shape[1] < 2 or not dt > 0:
+        raise ValueError(
+            f"balance_residual got shapes {tuple(energy.shape)} and {tuple(rate.shape)} and dt={dt}; expected "
+            "(B, T) twice with two times or more, and a positive time step."
+        )
+    change = energy.diff(dim=1) / dt
+    return (change - 0.5 * (rate[:, 1:] + rate[:, :-1])).abs().mean(dim=1)
+
+
+def movement(pred: Tensor, ref: Tensor, initial: Tensor | None = None) -> Tensor:
+    """Change per step of the prediction over that of the reference, |p_t+1 - p_t| / |r_t+1 - r_t|, (B, T - 1).
+
+    Infinite where the reference stands still. With the states (B, C, *points) before the first frame, (B, T).
+    """
+    checked_pair(pred, ref, None, "movement")
+    if initial is not None:
+        first = initial.unsqueeze(1)
+        pred, ref = torch.cat([first, pred], dim=1), torch.cat([first, ref], dim=1)
+    change, truth = (u.flatten(2).diff(dim=1).norm(dim=2) for u in (pred, ref))
+    return moved(change, truth)
+
+
+def moved(change: Tensor, truth: Tensor) -> Tensor:
+    """change / truth, infinite where nothing should have changed."""
+    return torch.where(truth > 0, change / truth, torch.inf)
+
+
+def first_run(flags: Tensor, length: int) -> Tensor:
+    """Index at which the first `length` true values in a row begin, (B, T) of bool -> (B,); T where none do."""
+    frames = flags.shape[1]
+    if frames < length:
+        return torch.full((flags.shape[0],), frames, device=flags.device)
+    runs = flags.long().unfold(1, length, 1).sum(dim=2) == length
+    index = torch.arange(runs.shape[1], device=flags.device)
+    return torch.where(runs, index, frames).amin(dim=1)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from sciml.metrics.pointwise import checked_pair
+from sciml.metrics.pointwise import checked_mode, checked_pair, flat_points
 
 CorrelationMode = Literal["pearson", "cosine", "well"]
 
@@ -21,15 +21,13 @@ def correlation(
     (PDEArena, arXiv 2308.05732); "cosine", no mean removed, averaged over channels (APEBench and, for one
     channel, JAX-CFD); "well", Pearson per channel with a biased covariance over unbiased deviations, a
     factor (N - 1)/N smaller, averaged over channels (The Well). Blind to amplitude: a field that is ten
-    times too weak still has correlation one.
+    times too weak still has correlation one. Without space "pearson" runs over the channels alone, which says
+    something where these are many and alike, as in Lorenz (1996).
     """
-    if mode not in get_args(CorrelationMode):
-        raise ValueError(
-            f"correlation got mode {mode!r}; expected one of {list(get_args(CorrelationMode))}."
-        )
+    checked_mode(mode, CorrelationMode, "correlation")
     w = checked_pair(pred, ref, weights, "correlation")
     channels = pred.shape[2]
-    p, r = pred.flatten(3), ref.flatten(3)
+    p, r = flat_points(pred), flat_points(ref)
     if w is None:
         w = torch.full_like(p[0, 0, 0], 1 / p.shape[3])
     if mode == "pearson":
@@ -51,6 +49,9 @@ def correlation_time(correlation: Tensor, dt: float, threshold: float = 0.8) -> 
     linearly; the correlation may recover later, which does not count. T dt where it never falls below:
     such a value is censored, the true one is larger. A correlation that is not a number counts as lost
     from the frame before.
+
+    Times of samples averaged are not the time of the averaged correlation; for the latter pass
+    `correlation.mean(0, keepdim=True)`.
     """
     if correlation.ndim != 2 or not dt > 0:
         raise ValueError(
@@ -69,6 +70,16 @@ def correlation_time(correlation: Tensor, dt: float, threshold: float = 0.8) -> 
     fraction = torch.nan_to_num((before - threshold) / (before - after), nan=0.0)
     time = (at - 1 + fraction.clamp(0, 1)) * dt
     return torch.where(lost, time, frames * dt)
+
+
+def correlation_steps(correlation: Tensor, threshold: float = 0.8) -> Tensor:
+    """Number of steps at which the correlation, averaged over samples, exceeds a threshold, (B, T) -> ().
+
+    PDEArena's count (arXiv 2308.05732, its code), which goes on after the first crossing.
+    """
+    if correlation.ndim != 2:
+        raise ValueError(f"correlation_steps got shape {tuple(correlation.shape)}; expected (B, T).")
+    return (correlation.mean(dim=0) > threshold).sum()
 
 
 def gmean(values: Tensor, up_to: int = 100, floor: float = 1e-12, cap: float = 1e3) -> Tensor:
