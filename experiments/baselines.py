@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -10,52 +11,42 @@ from torch import Tensor
 
 from sciml.domains import Domain, Grid, Mesh
 from sciml.errors import UserError
-from sciml.experiments.evaluate import Contestant, from_step
+from sciml.experiments.contestants import Contestant, Course, from_step, same
 from sciml.pdes.base import PDE
 from sciml.resample import resample
-from sciml.step import LowFaces, Step, iterate, low_faces_of, persistence
+from sciml.step import LowFaces, Step, low_faces_of, persistence
 
 
 def persistence_baseline(like: Step) -> Contestant:
     """The state stays as it is."""
-    kept = from_step("persistence", persistence(like), "baseline")
-    return Contestant(kept.name, kept.kind, kept.states)
+    return replace(from_step("persistence", persistence(like), "baseline"), timed=False)
 
 
 def training_mean(mean: Tensor) -> Contestant:
     """The mean state (C, *points) or (C,) of the training data at every time."""
 
-    def states(u0: Tensor, steps: int) -> Iterator[Tensor]:
+    def begin(u0: Tensor) -> Tensor:
         per_point = mean.reshape(*mean.shape, *[1] * (u0.ndim - 1 - mean.ndim)).to(u0)
-        constant = per_point.expand_as(u0)
-        for _ in range(steps):
-            yield constant
+        return per_point.expand_as(u0)
 
-    return Contestant("training mean", "baseline", states)
+    course = Course(same, begin)
+    return Contestant("training mean", "baseline", lambda samples: course, timed=False)
 
 
 def through(
-    name: str,
     step: Callable[[Tensor], Tensor],
     restrict: Callable[[Tensor], Tensor],
     prolong: Callable[[Tensor], Tensor],
-) -> Contestant:
+) -> Course:
     """A solver on points of its own: it starts from the restricted state and is scored after prolongation.
 
     Its cost is that of its own step; carrying the states to the reference's points is the scoring's business.
     """
-
-    def states(u0: Tensor, steps: int) -> Iterator[Tensor]:
-        following = iterate(step, restrict(u0.double()), steps)
-        next(following)
-        for state in following:
-            yield prolong(state).to(u0.dtype)
-
-    return Contestant(name, "solver", states, step, lambda u0: restrict(u0.double()))
+    return Course(step, lambda u0: restrict(u0.double()), prolong)
 
 
 def coarse_grid_solvers(
-    pde: PDE,
+    pde: Callable[[slice], PDE],
     grid: Grid,
     dt: float,
     *,
@@ -66,7 +57,7 @@ def coarse_grid_solvers(
     """The equation's own solver on the data's grid and on coarser ones, as cheap as its stability allows.
 
     Args:
-        pde: the equation with the parameters of the test trajectories.
+        pde: samples -> the equation with their parameters.
         grid: the points of the data.
         dt: time between frames.
         factors: the grid is made coarser by each of these where the numbers divide and four points remain.
@@ -85,12 +76,10 @@ def coarse_grid_solvers(
         size = "x".join(str(n) for n in coarse.shape)
         known: set[str] = set()
         for order in orders if spectral else (None,):
+            options = {} if order is None else {"order": order, "substeps": 1}
+            make = _maker(chosen, pde, grid, coarse, dt, options)
             try:
-                step = (
-                    chosen(pde, coarse, dt, order=order, substeps=1)
-                    if order is not None
-                    else chosen(pde, coarse, dt)
-                )
+                step, _ = make(slice(None))
             except UserError:  # one step per frame would blow up there
                 continue
             method = getattr(step, "method", f"order {order}")
@@ -98,16 +87,30 @@ def coarse_grid_solvers(
                 continue
             known.add(method)
             label = "exact in time, " if "exact in time" in method else f"order {order}, " if order else ""
-            faces = low_faces_of(step)
-            found.append(
-                through(
-                    f"solver {label}{size}",
-                    step,
-                    _resampler(grid, coarse, faces),
-                    _resampler(coarse, grid, faces),
-                )
-            )
+            found.append(Contestant(f"solver {label}{size}", "solver", _second(make)))
     return found
+
+
+def _maker(
+    build: Callable[..., Step],
+    pde: Callable[[slice], PDE],
+    grid: Grid,
+    coarse: Grid,
+    dt: float,
+    options: Mapping[str, int],
+) -> Callable[[slice], tuple[Step, Course]]:
+    """Samples -> the step on the coarse grid, and the course that it makes on the data's grid."""
+
+    def make(samples: slice) -> tuple[Step, Course]:
+        step = build(pde(samples), coarse, dt, **options)
+        faces = low_faces_of(step)
+        return step, through(step, _resampler(grid, coarse, faces), _resampler(coarse, grid, faces))
+
+    return make
+
+
+def _second(make: Callable[[slice], tuple[Step, Course]]) -> Callable[[slice], Course]:
+    return lambda samples: make(samples)[1]
 
 
 def _resampler(source: Grid, target: Grid, low_faces: LowFaces | None) -> Callable[[Tensor], Tensor]:
@@ -127,8 +130,13 @@ def coarse_mesh_solvers(
     found = [from_step(f"solver {mesh.shape[0]} nodes", make_step(mesh), "solver")]
     for other in coarser:
         down, up = nodal_interpolation(mesh, other), nodal_interpolation(other, mesh)
-        found.append(through(f"solver {other.shape[0]} nodes", make_step(other), _apply(down), _apply(up)))
+        course = through(make_step(other), _apply(down), _apply(up))
+        found.append(Contestant(f"solver {other.shape[0]} nodes", "solver", _always(course)))
     return found
+
+
+def _always(course: Course) -> Callable[[slice], Course]:
+    return lambda samples: course
 
 
 def _apply(matrix: Tensor) -> Callable[[Tensor], Tensor]:

@@ -18,10 +18,10 @@ import importlib.util
 import inspect
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 from sciml.errors import UserError
 
@@ -127,6 +127,37 @@ def find_class(class_path: str, where: str, part: str) -> type:
         f"{where}: no class {class_path!r}{hint} `sciml list` names the classes here; one of your own is "
         "written as path/to/file.py:ClassName."
     )
+
+
+def find_function(path: str, where: str) -> Callable[..., Any]:
+    """The function that a path names: `path/to/file.py:function`, or `module.function`.
+
+    Raises:
+        UserError: there is no such file, module or function, or it cannot be called.
+    """
+    file, colon, name = path.rpartition(":")
+    if colon:
+        module = _from_file(file, where)
+    else:
+        module_name, dot, name = path.rpartition(".")
+        if not dot:
+            raise UserError(
+                f"{where}: {path!r} is neither path/to/file.py:function nor module.function; write one of them."
+            )
+        try:
+            module = importlib.import_module(module_name)
+        except ModuleNotFoundError as error:
+            raise UserError(
+                f"{where}: no module {error.name!r} for {path!r}; a function in a file of your own is written as "
+                "path/to/file.py:function."
+            ) from error
+    found: Any = getattr(module, name, None)
+    if not callable(found):
+        names = [n for n, value in vars(module).items() if callable(value) and not n.startswith("_")]
+        near = difflib.get_close_matches(name, names, n=3)
+        hint = f"; did you mean {' or '.join(near)}?" if near else "."
+        raise UserError(f"{where}: {path!r} is not a function{hint}")
+    return cast("Callable[..., Any]", found)
 
 
 def _from_file(file: str, where: str) -> ModuleType:

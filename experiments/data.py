@@ -5,23 +5,28 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 from torch.utils.data import Dataset as TorchDataset
 
 import sciml.datasets as datasets
-from sciml.datasets.recipe import specification_sha256
-from sciml.domains import Cloud, Grid, Point
+from sciml.datasets.recipe import DTYPES, specification_sha256
+from sciml.domains import Cloud, Domain, Grid
 from sciml.errors import UserError
 from sciml.experiments.config import Data, Study
+from sciml.experiments.contestants import Course
 from sciml.experiments.progress import Reporter
 from sciml.experiments.surrogates import Facts
-from sciml.pdes.base import PDE
-from sciml.step import FunctionStep, Step
+from sciml.odes.base import ODE
+from sciml.pdes.base import PDE, Elliptic
+from sciml.resample import resample
+from sciml.step import low_faces_of
 from sciml.trajectory import Trajectory
 
 
@@ -118,11 +123,10 @@ def facts(study: Study, dataset: datasets.Dataset) -> Facts:
         UserError: the kind of data does not suit the kind of study.
     """
     domain = dataset.domain
-    if isinstance(domain, Cloud | Point):
-        what = "particles" if isinstance(domain, Cloud) else "a system without space"
+    if isinstance(domain, Cloud):
         raise UserError(
-            f"{dataset.path} holds {what}; the networks of a study act on fields on a grid or a mesh. Read such data "
-            "with sciml.datasets.open and train on their windows."
+            f"{dataset.path} holds particles; the networks of a study act on fields on a grid or a mesh, or on systems "
+            "without space. Read such data with sciml.datasets.open and train on their windows."
         )
     stats = dataset.stats
     how = study.data.normalisation
@@ -244,22 +248,58 @@ def trained_steps(study: Study, dataset: datasets.Dataset) -> int:
     return max(1, (dataset[study.data.train].frames - 1) // study.data.stride)
 
 
-def equation(dataset: datasets.Dataset, true: Trajectory | None = None) -> PDE | None:
-    """The equation behind a dataset, with the parameters of the given trajectories; None where unknown."""
+def system(dataset: datasets.Dataset, parameters: Mapping[str, Tensor] | None = None) -> PDE | ODE | None:
+    """The equation or system behind a dataset, with the given parameters of some samples; None where unknown."""
     recipe = dataset.recipe
     if recipe is None:
         return None
-    found = recipe.equation(None if true is None else true.parameters)
+    found = recipe.equation(parameters)
+    return None if isinstance(found, Elliptic) else found
+
+
+def equation(dataset: datasets.Dataset, true: Trajectory | None = None) -> PDE | None:
+    """The equation behind a dataset, with the parameters of the given trajectories; None where unknown."""
+    found = system(dataset, None if true is None else true.parameters)
     return found if isinstance(found, PDE) else None
 
 
-def solver(dataset: datasets.Dataset, true: Trajectory, dt: float) -> Step | None:
-    """The dataset's own solver on its own points, as a Step of `dt`; None where the recipe is not known."""
-    recipe, pde = dataset.recipe, equation(dataset, true)
-    if recipe is None or pde is None:
+def onward(
+    dataset: datasets.Dataset, split: datasets.Split, stride: int = 1
+) -> Callable[[slice], Course] | None:
+    """How trajectories of a split go on after their last frame, by the solver that made them; None where unknown.
+
+    States go to the points on which the recipe solves, in its precision, and come back the way they were stored.
+    """
+    recipe = dataset.recipe
+    if recipe is None or system(dataset) is None:
         return None
-    step = recipe.solver(pde, true.domain, dt, None)
-    return FunctionStep(step, dt, true.domain, dataset.channels)
+    stored, factor = split.domain, recipe.resolution_factor
+    fine = recipe.domain_at(factor) if factor > 1 else stored
+    if factor > 1 and not (isinstance(stored, Grid) and isinstance(fine, Grid)):
+        return None
+
+    def course(samples: slice) -> Course:
+        parameters = {name: values[samples] for name, values in split.parameters.items()}
+        step = recipe.solver(recipe.equation(parameters, fine), fine, recipe.dt, recipe.substeps)
+        faces = low_faces_of(step)
+
+        def advance(u: Tensor) -> Tensor:
+            for _ in range(stride):
+                u = step(u)
+            return u
+
+        def carried(u: Tensor, source: Domain, target: Domain) -> Tensor:
+            if isinstance(source, Grid) and isinstance(target, Grid):
+                return resample(u, source, target, faces)
+            return u
+
+        return Course(
+            advance,
+            lambda u: carried(u.to(DTYPES[recipe.dtype]), stored, fine),
+            lambda u: carried(u, fine, stored).to(torch.float32),
+        )
+
+    return course
 
 
 def error_floor(dataset: datasets.Dataset, stride: int, steps: int) -> np.ndarray | None:

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from sciml.errors import UserError
-from sciml.experiments.evaluate import Kind, cpu_seconds_per_step, finite, replacing
+from sciml.experiments.contestants import Kind, cpu_seconds_per_step
+from sciml.experiments.storage import finite, replacing
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,11 +15,18 @@ from torch import Tensor, nn
 import sciml.datasets as datasets
 from sciml.domains import Cloud, Domain, Grid, Mesh, Point
 from sciml.errors import UserError
-from sciml.experiments import baselines, data, evaluate, evaluate_map, surrogates
-from sciml.experiments.config import Study
+from sciml.experiments import baselines, contestants, data, evaluate, evaluate_map, storage, surrogates
+from sciml.experiments.config import Study, as_tree
+from sciml.experiments.evaluate import Diary, invariants_of
+from sciml.experiments.laboratory import add_laboratory
+from sciml.experiments.pictures import add_pictures
 from sciml.experiments.progress import Reporter
+from sciml.experiments.reference import Reference, from_split
+from sciml.experiments.tally import Invariants
+from sciml.experiments.user_metrics import load_metrics
+from sciml.odes.base import ODE
+from sciml.pdes.base import PDE
 from sciml.step import FunctionStep, Step
-from sciml.trajectory import Trajectory
 
 Paths = Mapping[tuple[str, int], Path]
 """(variant, seed) -> checkpoint"""
@@ -26,133 +36,217 @@ def rollouts(study: Study, dataset: datasets.Dataset, paths: Paths, out: Path, r
     """Roll surrogates, baselines and classical solvers out from the same initial states.
 
     Raises:
-        UserError: a checkpoint is of other data, or the data do not reach as far as asked.
+        UserError: a checkpoint is of other data, or there are fewer samples than asked for.
     """
-    true = data.reference(study, dataset, steps=study.evaluation.steps, samples=study.evaluation.samples)
-    contestants = []
+    entrants = []
     for (variant, seed), path in paths.items():
         step: Any = surrogates.load_surrogate(path)
         dataset.require(step.domain, step.channels)
         count = surrogates.parameter_count(step)
-        contestants.append(evaluate.from_step(variant, step, "surrogate", seed=seed, parameters=count))
-    like = contestants[0].step
+        entrants.append(contestants.from_step(variant, step, "surrogate", seed=seed, parameters=count))
+    like = entrants[0].step
     assert like is not None  # a surrogate
-    _compete(study, dataset, true, contestants, [baselines.persistence_baseline(like)], out, reporter)
+    field = _Field.of(study, dataset, study.evaluation.samples)
+    _compete(study, field, entrants, [baselines.persistence_baseline(like)], paths, out, reporter)
 
 
 def functions(study: Study, dataset: datasets.Dataset, paths: Paths, out: Path, reporter: Reporter) -> None:
     """Score functions of place and time, which solve one initial state, like rollouts of that state."""
-    true = data.reference(study, dataset, steps=study.evaluation.steps, samples=1)
-    contestants = []
+    field = _Field.of(study, dataset, 1)
+    steps = study.evaluation.steps or field.reference.reach
+    entrants = []
     for (variant, seed), path in paths.items():
         network = surrogates.load_surrogate(path)
         horizon = surrogates.Facts.from_plain(surrogates.read_header(path)["facts"]).horizon
-        asked = float(true.times[-1] - true.times[0])
+        asked = steps * field.reference.dt
         if asked > horizon * (1 + 1e-9):
             raise UserError(
                 f"{path} covers times up to {horizon:g}, and evaluation.steps asks for {asked:g}. Ask for fewer steps, "
                 "or train it anew in another folder."
             )
         count = surrogates.parameter_count(network)
-        contestants.append(_function_contestant(variant, network, true, seed=seed, parameters=count))
-    _compete(study, dataset, true, contestants, [], out, reporter)
+        entrants.append(
+            _function_contestant(variant, network, field.reference, seed=seed, parameters=count)
+        )
+    _compete(study, field, entrants, [], paths, out, reporter)
 
 
 def _function_contestant(
-    name: str, network: nn.Module, true: Trajectory, *, seed: int, parameters: int
-) -> evaluate.Contestant:
-    """A function u(x, t) as a contestant: its states are its values on the data's points at their times."""
+    name: str, network: nn.Module, reference: Reference, *, seed: int, parameters: int
+) -> contestants.Contestant:
+    """A function u(x, t) as a contestant: what it carries along is the number of steps."""
     kept = next(network.parameters())
-    if isinstance(true.domain, Cloud | Point):
+    if isinstance(reference.domain, Cloud | Point):
         raise UserError(
             "a function of place and time is judged on the points of a grid or a mesh; got a "
-            f"{type(true.domain).__name__}."
+            f"{type(reference.domain).__name__}."
         )
-    x = true.domain.coordinates(dtype=kept.dtype).unsqueeze(0)
-    times = (true.times - true.times[0]).to(kept.dtype)
+    x = reference.domain.coordinates(dtype=kept.dtype).unsqueeze(0)
 
-    def at(time: Tensor) -> Tensor:
+    def at(steps: Tensor) -> Tensor:
         with torch.no_grad():
-            return network(x, time.expand_as(x[:, :1]))
+            time = (steps[:1].double() * reference.dt).to(
+                kept.dtype
+            )  # all samples are the one initial state
+            found: Tensor = network(x, time.expand_as(x[:, :1]))
+            return found.expand(len(steps), *found.shape[1:])
 
-    def states(u0: Tensor, steps: int) -> Iterator[Tensor]:
-        for k in range(1, steps + 1):
-            yield at(times[k]).to(u0.dtype).expand_as(u0)  # all of u0 is the one initial state
-
-    return evaluate.Contestant(
-        name, "surrogate", states, lambda u: at(times[1]), seed=seed, parameters=parameters
+    course = contestants.Course(
+        lambda steps: steps + 1, lambda u0: torch.zeros(len(u0), dtype=torch.int64), at
     )
+    return contestants.Contestant(
+        name, "surrogate", lambda samples: course, seed, parameters, cost_of=lambda steps: at(steps + 1)
+    )
+
+
+@dataclass(frozen=True)
+class _Field:
+    """The data that contestants meet on.
+
+    Args:
+        study: how they are read and judged.
+        dataset: where they come from.
+        split: the test split.
+        reference: its first samples as the truth, and the solver that goes on where they end.
+    """
+
+    study: Study
+    dataset: datasets.Dataset
+    split: datasets.Split
+    reference: Reference
+
+    @classmethod
+    def of(cls, study: Study, dataset: datasets.Dataset, samples: int | None) -> _Field:
+        """The test split of a study.
+
+        Raises:
+            UserError: it has fewer samples.
+        """
+        split = dataset[study.data.test]
+        if samples is not None and samples > len(split):
+            raise UserError(
+                f"evaluation.samples is {samples}, but split {study.data.test!r} of {dataset.path} has {len(split)} "
+                "trajectories."
+            )
+        stride = study.data.stride
+        truth = from_split(
+            split,
+            samples or len(split),
+            dt=dataset.dt * stride,
+            stride=stride,
+            onward=data.onward(dataset, split, stride),
+        )
+        return cls(study, dataset, split, truth)
+
+    def equation(self, samples: slice) -> PDE | ODE | None:
+        """The equation with the parameters of some samples; None where unknown."""
+        return data.system(self.dataset, self._parameters(samples))
+
+    def _parameters(self, samples: slice) -> dict[str, Tensor]:
+        count = self.reference.samples
+        return {name: values[:count][samples] for name, values in self.split.parameters.items()}
+
+    def invariants(self, samples: slice) -> Invariants | None:
+        """State -> invariants by name; None for unknown equations."""
+        return invariants_of(self.equation(samples), self.reference.domain)
+
+    def solver(self, samples: slice) -> Step | None:
+        """The data's own solver on its own points; None where the recipe is not known."""
+        recipe, equation = self.dataset.recipe, self.equation(samples)
+        if recipe is None or equation is None:
+            return None
+        dt, domain = self.reference.dt, self.reference.domain
+        return FunctionStep(recipe.solver(equation, domain, dt, None), dt, domain, self.dataset.channels)
 
 
 def _compete(
     study: Study,
-    dataset: datasets.Dataset,
-    true: Trajectory,
-    surrogates_: list[evaluate.Contestant],
-    others: list[evaluate.Contestant],
+    field: _Field,
+    surrogates_: list[contestants.Contestant],
+    others: list[contestants.Contestant],
+    paths: Paths,
     out: Path,
     reporter: Reporter,
 ) -> None:
     """Score all contestants, add what the report draws, and save."""
-    dt = dataset.dt * study.data.stride
-    if study.evaluation.solvers and dataset.manifest and dataset.recipe is None:
+    dataset, reference, asked = field.dataset, field.reference, study.evaluation
+    if asked.solvers and dataset.manifest and dataset.recipe is None:
         reporter.say(
             f"{dataset.path}: the recipe {dataset.manifest['name']!r} of now is not the one that made it, so no "
             "classical solver takes part; generate the dataset again to have them."
         )
+    steps = asked.steps or reference.reach
+    if reference.known(steps) < steps:
+        reporter.say(
+            f"{dataset.path} reaches {reference.reach} steps and its equation is not known: beyond them there is no "
+            "truth, only statistics and stability."
+        )
     mean = baselines.mean_of(_training_states(study, dataset), dataset.domain)
-    others = [*others, baselines.training_mean(mean), *solvers(study, dataset, true, dt)]
-    everyone = [*surrogates_, *others]
-    steps = true.data.shape[1] - 1
-    numbers = {name: index for index, name in enumerate(dict.fromkeys(c.name for c in everyone))}
-    with reporter.task(f"roll out {len(everyone)} contestants", len(numbers)) as task:
+    everyone = [*surrogates_, *others, baselines.training_mean(mean), *solvers(field)]
+    floor = data.error_floor(dataset, study.data.stride, min(steps, reference.reach))
+    diary = Diary(out / "evaluation.partial", _fingerprint(study, dataset, paths))
+    with reporter.task(f"roll out {len(everyone)} contestants", steps) as task:
         result = evaluate.evaluate(
             everyone,
-            true,
+            reference,
+            steps=steps,
             trained_steps=data.trained_steps(study, dataset),
-            pde=data.equation(dataset, true),
-            floor=data.error_floor(dataset, study.data.stride, steps),
-            progress=lambda name, done: task.update(numbers[name], f"{name}: step {done}/{steps}"),
+            invariants=field.invariants,
+            floor=floor,
+            metrics=load_metrics(asked.metrics),
+            chunk=asked.chunk,
+            diary=diary,
+            progress=lambda done, total, note: task.update(done, note, total),
         )
-        task.update(len(numbers))
-    if study.evaluation.pictures:
-        evaluate.add_pictures(result, everyone, true)
-        own = data.solver(dataset, true, dt)
-        stepping = [c for c in surrogates_ if c.step is not None]
-        if stepping:
-            evaluate.add_jacobians(result, stepping, true, solver=own)
-    evaluate.save(result, out)
+    if asked.pictures:
+        add_pictures(result, everyone, reference)
+    stepping = [c for c in surrogates_ if c.step is not None]
+    if asked.laboratory and stepping:
+        own = field.solver(slice(0, 1))
+        add_laboratory(result, stepping, reference, solver=own, states=asked.laboratory)
+    storage.save(result, out)
+    diary.close()
+
+
+def _fingerprint(study: Study, dataset: datasets.Dataset, paths: Paths) -> str:
+    """Changes when the numbers of an evaluation would."""
+    stamps = [[str(path), path.stat().st_mtime_ns] for path in paths.values()]
+    text = json.dumps([as_tree(study), data.identity(dataset.path), stamps], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _training_states(study: Study, dataset: datasets.Dataset, most: int = 64) -> Tensor:
     """States of at most `most` training trajectories (B, T, C, *points), for their mean."""
     split = dataset[study.data.train]
-    return split.trajectories(slice(0, min(len(split), most))).data
+    found: Tensor = split.trajectories(slice(0, min(len(split), most))).data
+    return found
 
 
-def solvers(
-    study: Study, dataset: datasets.Dataset, true: Trajectory, dt: float
-) -> list[evaluate.Contestant]:
+def solvers(field: _Field) -> list[contestants.Contestant]:
     """The equation's classical solver on the data's points and on coarser ones; none for unknown equations."""
-    pde = data.equation(dataset, true)
-    if pde is None or not study.evaluation.solvers:
+    factors, domain, dt = field.study.evaluation.solvers, field.reference.domain, field.reference.dt
+    if not isinstance(field.equation(slice(None)), PDE) or not factors:
         return []
-    if isinstance(true.domain, Grid):
-        return baselines.coarse_grid_solvers(pde, true.domain, dt, factors=study.evaluation.solvers)
-    if isinstance(true.domain, Mesh):
-        return _mesh_solvers(study, dataset, true.domain, dt)
+    if isinstance(domain, Grid):
+
+        def equation(samples: slice) -> PDE:
+            found = field.equation(samples)
+            assert isinstance(found, PDE)  # it is the same for other samples
+            return found
+
+        return baselines.coarse_grid_solvers(equation, domain, dt, factors=factors)
+    if isinstance(domain, Mesh):
+        return _mesh_solvers(field, domain)
     return []
 
 
-def _mesh_solvers(
-    study: Study, dataset: datasets.Dataset, mesh: Mesh, dt: float
-) -> list[evaluate.Contestant]:
+def _mesh_solvers(field: _Field, mesh: Mesh) -> list[contestants.Contestant]:
     """The recipe's finite elements with one substep, on its own mesh and on coarser meshes of the region."""
-    recipe = dataset.recipe
+    recipe, dt = field.dataset.recipe, field.reference.dt
     assert recipe is not None  # its equation is known
     make = recipe.domain
     coarser = []
-    for factor in study.evaluation.solvers:
+    for factor in field.study.evaluation.solvers:
         if factor > 1 and callable(make):
             # A recipe makes its mesh by the edge length, which a fraction makes longer.
             domain = cast(Callable[[float], Domain], make)(1 / factor)
@@ -161,7 +255,7 @@ def _mesh_solvers(
 
     def step(on: Mesh) -> Step:
         solver = recipe.solver(recipe.equation(domain=on), on, dt, 1)
-        return FunctionStep(solver, dt, on, dataset.channels)
+        return FunctionStep(solver, dt, on, field.dataset.channels)
 
     return baselines.coarse_mesh_solvers(step, mesh, coarser)
 

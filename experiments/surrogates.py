@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sciml.domains import Domain, Grid, Mesh, NodeType
+from sciml.domains import Domain, Grid, Mesh, NodeType, Point
 from sciml.errors import UserError
 from sciml.experiments import components
 from sciml.experiments.config import Variant
@@ -122,7 +122,7 @@ def _increment(variant: Variant, facts: Facts, name: str) -> tuple[Tensor | None
 
 
 def domain_to_plain(domain: Domain) -> dict[str, Any]:
-    """A grid or mesh as tensors and plain values."""
+    """A grid, a mesh or no space as tensors and plain values."""
     if isinstance(domain, Grid):
         return {
             "kind": "grid",
@@ -134,7 +134,11 @@ def domain_to_plain(domain: Domain) -> dict[str, Any]:
         }
     if isinstance(domain, Mesh):
         return {"kind": "mesh", "points": domain.points, "cells": domain.cells, "node_type": domain.types}
-    raise UserError(f"surrogates live on grids and meshes; the data are on a {type(domain).__name__}.")
+    if isinstance(domain, Point):
+        return {"kind": "point"}
+    raise UserError(
+        f"surrogates live on grids, meshes and points without space; the data are on a {type(domain).__name__}."
+    )
 
 
 def domain_from_plain(plain: Mapping[str, Any]) -> Domain:
@@ -147,6 +151,8 @@ def domain_from_plain(plain: Mapping[str, Any]) -> Domain:
             tuple(plain["origin"]),
             plain["centering"],
         )
+    if plain["kind"] == "point":
+        return Point()
     return Mesh(plain["points"], plain["cells"], plain["node_type"])
 
 
@@ -156,6 +162,8 @@ def describe_domain(domain: Domain) -> str:
         return f"grid of {'x'.join(map(str, domain.shape))} points, sides {domain.lengths}"
     if isinstance(domain, Mesh):
         return f"mesh of {domain.shape[0]} nodes and {len(domain.cells)} cells in {domain.dimension}D"
+    if isinstance(domain, Point):
+        return "a system without space"
     return f"box of sides {domain.lengths}"
 
 

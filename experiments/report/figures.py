@@ -14,7 +14,7 @@ import numpy as np  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 
 from sciml.domains import Domain, Grid, Mesh  # noqa: E402
-from sciml.experiments.evaluate import Evaluation, Scores  # noqa: E402
+from sciml.experiments.scores import Evaluation, Scores  # noqa: E402
 
 # Colours that stay apart for colour-blind readers (Okabe and Ito), surrogates first.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442")
@@ -56,16 +56,16 @@ def _quantiles(group: Sequence[Scores], metric: str) -> tuple[np.ndarray, np.nda
 def error_against_lead_time(evaluation: Evaluation, metric: str = "nrmse") -> Figure:
     """Error of every contestant over lead time, with quartile bands and the data's own error as a floor."""
     figure, axis = plt.subplots(figsize=(9.8, 4.6), layout="constrained")
-    lead = np.arange(1, evaluation.steps + 1) * evaluation.dt
     style = styles(evaluation)
     for name, group in evaluation.groups().items():
+        lead = evaluation.steps_of(group[0], metric) * evaluation.dt
         low, mid, high = _quantiles(group, metric)
         axis.plot(lead, mid, label=name, **style[name])
         if group[0].kind == "surrogate":
             axis.fill_between(lead, low, high, color=style[name]["color"], alpha=0.18, lw=0)
     if metric == "nrmse" and evaluation.floor is not None:
         floor = np.maximum(evaluation.floor[1 : evaluation.steps + 1], 1e-12)
-        when = lead[: len(floor)]
+        when = np.arange(1, len(floor) + 1) * evaluation.dt
         bottom = max(float(floor.min()) / 3, 1e-12)
         axis.fill_between(
             when, bottom, floor, color="#c8b560", alpha=0.45, lw=0, label="error of the data itself"
@@ -113,7 +113,8 @@ def survival(evaluation: Evaluation) -> Figure | None:
 
 def spectra(evaluation: Evaluation) -> Figure | None:
     """Energy spectra of truth and contestants at a few lead times."""
-    leads = sorted(evaluation.reference_spectra)
+    truths = evaluation.reference.spectra
+    leads = sorted(truths)
     if not leads:
         return None
     figure, axes = plt.subplots(
@@ -125,10 +126,10 @@ def spectra(evaluation: Evaluation) -> Figure | None:
         squeeze=False,
     )
     style = styles(evaluation)
-    top = max(evaluation.reference_spectra[lead][1:].max() for lead in leads)
+    top = max(truths[lead][1:].max() for lead in leads)
     axes[0][0].set_ylim(top * 1e-14, top * 10)
     for axis, lead in zip(axes[0], leads, strict=True):
-        truth = evaluation.reference_spectra[lead]
+        truth = truths[lead]
         k = np.arange(len(truth))
         axis.loglog(k[1:], truth[1:], color="black", lw=3.0, alpha=0.35, label="truth")
         for name, group in evaluation.groups().items():
@@ -157,7 +158,6 @@ def invariants(evaluation: Evaluation) -> Figure | None:
         layout="constrained",
         squeeze=False,
     )
-    lead = np.arange(1, evaluation.steps + 1) * evaluation.dt
     style = styles(evaluation)
     tiny = 1e-17
     for axis, metric in zip(axes[:, 0], names, strict=True):
@@ -165,12 +165,12 @@ def invariants(evaluation: Evaluation) -> Figure | None:
             if group[0].kind == "baseline":
                 continue
             _, mid, _ = _quantiles(group, metric)
+            lead = evaluation.steps_of(group[0], metric) * evaluation.dt
             axis.semilogy(lead, np.maximum(mid, tiny), label=name, **style[name])
-        reference = evaluation.reference_drift.get(metric.removeprefix("drift "))
-        if reference is not None:
+        if metric in evaluation.reference.values:
             axis.semilogy(
-                lead,
-                np.maximum(np.median(reference, axis=1), tiny),
+                evaluation.steps_of(evaluation.reference, metric) * evaluation.dt,
+                np.maximum(evaluation.reference.median(metric), tiny),
                 color="black",
                 lw=3,
                 alpha=0.3,
@@ -191,11 +191,12 @@ def costs(evaluation: Evaluation) -> Figure | None:
         return None
     figure, axes = plt.subplots(1, 2, figsize=(11.0, 4.4), sharey=True, layout="constrained")
     style = styles(evaluation)
-    leads = (min(evaluation.trained_steps, evaluation.steps), evaluation.steps)
+    leads = (evaluation.horizons[0], evaluation.horizons[-1])
     for axis, lead in zip(axes, leads, strict=True):
+        row = evaluation.place(lead)
         for name, group in points:
             cost = 1e3 * float(np.median([s.cost for s in group]))
-            error = float(np.median([s.median("nrmse")[lead - 1] for s in group]))
+            error = float(np.median([s.median("nrmse")[row] for s in group]))
             gone = not np.isfinite(error)
             trained = group[0].kind == "surrogate"
             height = 10.0 if gone else max(error, 1e-14)
@@ -380,14 +381,14 @@ def _painter(domain: Domain) -> tuple[Callable[..., Any], float]:
 
 def jacobians(evaluation: Evaluation, domain: Domain) -> Figure | None:
     """Norms of the one-step Jacobian along the true trajectory, surrogates beside the reference solver."""
-    if not evaluation.jacobians:
+    if not evaluation.laboratory:
         return None
     style = styles(evaluation)
     keys = ("spectral_norm", "frobenius")
     figure, axes = plt.subplots(1, 3, figsize=(12.0, 3.6), layout="constrained")
     titles = ("largest singular value of the one-step Jacobian", "Frobenius norm / sqrt(n)")
     for axis, key, title in zip(axes, keys, titles, strict=False):
-        for name, entry in evaluation.jacobians.items():
+        for name, entry in evaluation.laboratory.items():
             line = style.get(name, {"color": "black", "lw": 3.0, "alpha": 0.35})
             axis.plot(entry["times"], entry[key], marker="o", ms=3, label=name, **line)
         axis.axhline(1.0, color="#aaaaaa", lw=0.8)
@@ -395,7 +396,7 @@ def jacobians(evaluation: Evaluation, domain: Domain) -> Figure | None:
         axis.title.set_fontsize(9)
         axis.grid(alpha=0.25, lw=0.4)
     axes[0].legend(fontsize=7)
-    for name, entry in evaluation.jacobians.items():
+    for name, entry in evaluation.laboratory.items():
         line = style.get(name, {"color": "black", "lw": 3.0, "alpha": 0.35})
         where = entry["row_energy"]
         if isinstance(domain, Mesh):

@@ -11,9 +11,10 @@ from matplotlib.figure import Figure
 
 from sciml.domains import Domain
 from sciml.errors import UserError
-from sciml.experiments.evaluate import Evaluation, load, summary
 from sciml.experiments.report import figures
 from sciml.experiments.report.html import Page, duration, number, png, verdict_sentence, write, yaml_block
+from sciml.experiments.scores import Evaluation
+from sciml.experiments.storage import load, summary
 from sciml.trajectory import channel_names
 
 COLUMNS = (
@@ -188,7 +189,8 @@ def _published(
         if name not in groups:
             continue
         for step, printed in values.items():
-            own = sorted(float(s.values["nrmse"][int(step) - 1].mean()) for s in groups[name])
+            row = evaluation.place(int(step))
+            own = sorted(float(s.values["nrmse"][row].mean()) for s in groups[name])
             middle = own[len(own) // 2]
             table.setdefault(name, {})[int(step)] = (middle, float(printed))
             rows.append(

@@ -18,17 +18,13 @@ from sciml.experiments.baselines import (
     through,
     training_mean,
 )
-from sciml.experiments.evaluate import (
-    add_jacobians,
-    add_pictures,
-    evaluate,
-    from_step,
-    load,
-    save,
-    summary,
-    tidy_rows,
-)
+from sciml.experiments.contestants import Contestant, from_step
+from sciml.experiments.evaluate import evaluate
+from sciml.experiments.laboratory import add_laboratory
+from sciml.experiments.pictures import add_pictures
+from sciml.experiments.reference import from_trajectory
 from sciml.experiments.report.rollout import compare, write_rollout_report
+from sciml.experiments.storage import load, save, summary, tidy_rows
 
 GRID = Grid((32,), (1.0,))
 CHANNELS = ("u",)
@@ -47,7 +43,7 @@ def reference():
     x = GRID.coordinates()[0]
     phases = torch.linspace(0, 1, 4, dtype=torch.float64)
     u0 = torch.stack([torch.sin(2 * math.pi * (x + p)) for p in phases]).unsqueeze(1)
-    return Trajectory(rollout(shift, 20)(u0), GRID, 0.1 * torch.arange(21), (Field("u"),))
+    return from_trajectory(Trajectory(rollout(shift, 20)(u0), GRID, 0.1 * torch.arange(21), (Field("u"),)))
 
 
 def test_a_known_damping_gives_the_known_error(reference):
@@ -94,21 +90,21 @@ def test_the_verdict_names_the_cheapest_solver_that_is_as_exact(reference):
     dear = from_step("exact and slow", step_of(slow), "solver")
     poor = from_step("poor", step_of(lambda u: 0.5 * u), "solver")
     out = evaluate([surrogate, dear, poor, exact], reference, trained_steps=5)
-    assert {v.solver for v in out.verdicts} == {"exact and quick"}
-    assert {v.lead for v in out.verdicts} == {5, 20}
-    assert all(v.cost_ratio > 1 for v in out.verdicts)
+    assert {v.solver for v in out.rivals} == {"exact and quick"}
+    assert {v.lead for v in out.rivals} == {5, 20}
+    assert all(v.cost_ratio > 1 for v in out.rivals)
     alone = evaluate([surrogate, poor], reference, trained_steps=5)
-    assert all(v.solver is None for v in alone.verdicts)
+    assert all(v.solver is None for v in alone.rivals)
 
 
 def test_a_solver_on_fewer_points_is_scored_on_the_data_points(reference):
     coarse = GRID.resized((16,))
-    half = through(
-        "half",
+    course = through(
         lambda u: torch.roll(u, 1, dims=-1),
         lambda u: u[..., ::2],
         lambda u: u.repeat_interleave(2, dim=-1),
     )
+    half = Contestant("half", "solver", lambda samples: course)
     out = evaluate([half], reference, trained_steps=5)
     assert out.scores[0].values["nrmse"].shape == (20, 4)
     # Piecewise constant prolongation of a sine over two cells: the half-cell shift, constant in time.
@@ -117,7 +113,9 @@ def test_a_solver_on_fewer_points_is_scored_on_the_data_points(reference):
     def build(pde, grid, dt, order=None, substeps=None):
         return FunctionStep(lambda u: torch.roll(u, grid.shape[0] // 16, dims=-1), dt, grid, CHANNELS)
 
-    solvers = coarse_grid_solvers(None, GRID, 0.1, factors=(1, 2, 3, 16), orders=(4,), build=build)
+    solvers = coarse_grid_solvers(
+        lambda samples: None, GRID, 0.1, factors=(1, 2, 3, 16), orders=(4,), build=build
+    )
     assert [s.name for s in solvers] == ["solver order 4, 32", "solver order 4, 16"]
     exact = evaluate(solvers, reference, trained_steps=5)
     # One sine is resolved by 16 points: the spectral carry costs rounding only.
@@ -130,10 +128,10 @@ def test_what_is_saved_is_read_again_and_reported(reference, tmp_path):
     solver = from_step("solver", step_of(shift), "solver")
     out = evaluate([damped, solver], reference, trained_steps=5, floor=np.full(21, 1e-6))
     add_pictures(out, [damped], reference)
-    add_jacobians(out, [damped], reference, solver=solver.step, states=3)
+    add_laboratory(out, [damped], reference, solver=solver.step, states=3)
     # A shift is orthogonal, so the damped one has all singular values 0.9.
-    assert np.allclose(out.jacobians["damped"]["spectral_norm"], 0.9, atol=1e-6)
-    assert np.allclose(out.jacobians["damped"]["frobenius"], 0.9, atol=1e-6)
+    assert np.allclose(out.laboratory["damped"]["spectral_norm"], 0.9, atol=1e-6)
+    assert np.allclose(out.laboratory["damped"]["frobenius"], 0.9, atol=1e-6)
     save(out, tmp_path)
     again = load(tmp_path)
     assert again.scores[0].parameters == 7
@@ -164,9 +162,9 @@ def test_damaged_or_missing_evaluations_are_told(reference, tmp_path):
 
 
 def test_data_with_nan_are_refused(reference):
-    data = reference.data.clone()
+    data = reference.frames(slice(None), 0, 21).clone()
     data[0, 3, 0, 5] = torch.nan
-    broken = Trajectory(data, GRID, reference.times, reference.fields)
+    broken = from_trajectory(Trajectory(data, GRID, 0.1 * torch.arange(21), reference.fields))
     with pytest.raises(UserError, match="NaN"):
         evaluate([from_step("s", step_of(shift), "solver")], broken, trained_steps=5)
 

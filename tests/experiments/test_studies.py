@@ -62,7 +62,7 @@ def test_darcy_reaches_what_its_project_prints(tmp_path, monkeypatch):
 def test_advection_reaches_the_published_errors(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert main(["run", "advection"]) == 0
-    from sciml.experiments.evaluate import load
+    from sciml.experiments.storage import load
 
     groups = load(Path("runs/advection")).groups()
     for name, printed in load_study("advection").references.items():

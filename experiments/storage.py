@@ -1,0 +1,248 @@
+"""The files of an evaluation: arrays to draw from, a table of single numbers, and a summary."""
+
+from __future__ import annotations
+
+import json
+import math
+import zipfile
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sciml.errors import UserError
+from sciml.experiments.evaluate import correlation_steps
+from sciml.experiments.scores import Evaluation, Expense, Rival, Scores
+from sciml.trajectory import Field
+
+
+def tidy_rows(
+    evaluation: Evaluation, *, leads: int = 48
+) -> Iterator[tuple[str, int, int, int, float, str, float]]:
+    """Rows (step name, seed, sample, lead step, lead time, metric, value) at log-spaced lead times."""
+    steps, dt = evaluation.steps, evaluation.dt
+    chosen = {1, 10, 50, 100, 200, *evaluation.horizons, steps}
+    chosen |= set(np.geomspace(1, steps, leads).round().astype(int).tolist())
+    places = sorted({evaluation.place(k) for k in chosen if 1 <= k <= steps})
+    for scores in evaluation.scores:
+        for metric, values in scores.values.items():
+            for place in places:
+                if place >= len(values):
+                    break
+                lead = int(evaluation.leads[place])
+                for sample, value in enumerate(values[place]):
+                    yield scores.name, scores.seed, sample, lead, lead * dt, metric, float(value)
+        for metric, when in (("blow_up_step", scores.blow_up), ("freeze_step", scores.freeze)):
+            for sample, value in enumerate(when):
+                yield scores.name, scores.seed, sample, int(value), int(value) * dt, metric, float(value)
+
+
+def summary(evaluation: Evaluation, threshold: float = 0.8) -> dict[str, Any]:
+    """The table of the report as plain numbers: one entry per contestant, medians over samples and seeds."""
+    trained, last = evaluation.place(evaluation.horizons[0]), evaluation.place(evaluation.known)
+    table = []
+    for name, group in evaluation.groups().items():
+        per_seed: dict[str, list[float]] = {
+            "nrmse_1": [s.median("nrmse")[0] for s in group],
+            "nrmse_trained": [s.median("nrmse")[trained] for s in group],
+            "nrmse_last": [s.median("nrmse")[last] for s in group],
+        }
+        for metric in ("vrmse", "spectral_distance"):
+            if metric in group[0].values:
+                per_seed[f"{metric}_last"] = [s.median(metric)[last] for s in group]
+        if "correlation" in group[0].values:
+            times = [np.median(correlation_steps(evaluation, s, threshold)) for s in group]
+            per_seed["correlation_time"] = [min(float(t), evaluation.known) * evaluation.dt for t in times]
+        per_seed["blown_up"] = [float((s.blow_up <= evaluation.steps).mean()) for s in group]
+        per_seed["frozen"] = [float((s.freeze <= evaluation.steps).mean()) for s in group]
+        for key in group[0].values:
+            if key.startswith("drift "):
+                per_seed[key] = [
+                    float(np.nanmax(s.values[key])) if np.isfinite(s.values[key]).any() else math.nan
+                    for s in group
+                ]
+        entry: dict[str, Any] = {
+            "name": name,
+            "kind": group[0].kind,
+            "seeds": [s.seed for s in group],
+            "parameters": group[0].parameters,
+            "cost_seconds_per_step_and_sample": float(np.median([s.cost for s in group])),
+        }
+        for key, values in per_seed.items():
+            entry[key] = float(np.median(values))
+            if len(values) > 1:
+                entry[f"{key}_range"] = [float(np.min(values)), float(np.max(values))]
+        table.append(entry)
+    floor = evaluation.floor
+    return {
+        "dt": evaluation.dt,
+        "steps": evaluation.steps,
+        "known_steps": evaluation.known,
+        "stored_steps": evaluation.stored,
+        "trained_steps": evaluation.trained_steps,
+        "samples": len(evaluation.reference.blow_up),
+        "sampling": evaluation.sampling,
+        "correlation_threshold": threshold,
+        "error_floor": None
+        if floor is None
+        else {"first": float(floor[min(1, len(floor) - 1)]), "last": float(floor[-1])},
+        "table": table,
+        "verdicts": [asdict(v) for v in evaluation.rivals],
+        "seconds": dict(evaluation.expense.seconds),
+        "overhead": evaluation.expense.overhead,
+        "memory_bytes": {str(step): size for step, size in evaluation.expense.memory.items()},
+    }
+
+
+def _score_arrays(scores: Scores, place: str, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
+    """Put the arrays of some scores under `place`; returns what is no array."""
+    for metric, values in scores.values.items():
+        arrays[f"{place}/values/{metric}"] = values.astype(np.float32)
+    for lead, spectrum in scores.spectra.items():
+        arrays[f"{place}/spectra/{lead}"] = spectrum
+    for name, values in scores.statistics.items():
+        arrays[f"{place}/statistics/{name}"] = values.astype(np.float32)
+    arrays[f"{place}/blow_up"], arrays[f"{place}/freeze"] = scores.blow_up, scores.freeze
+    return {
+        "name": scores.name,
+        "kind": scores.kind,
+        "seed": scores.seed,
+        "parameters": scores.parameters,
+        "cost": scores.cost,
+    }
+
+
+def _read_scores(head: dict[str, Any], place: str, arrays: dict[str, np.ndarray]) -> Scores:
+    return Scores(
+        head["name"],
+        head["kind"],
+        head["seed"],
+        head["parameters"],
+        _below(arrays, f"{place}/values/"),
+        arrays[f"{place}/blow_up"],
+        {int(lead): spectrum for lead, spectrum in _below(arrays, f"{place}/spectra/").items()},
+        head["cost"],
+        arrays[f"{place}/freeze"],
+        _below(arrays, f"{place}/statistics/"),
+    )
+
+
+def _below(arrays: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
+    return {name[len(prefix) :]: value for name, value in arrays.items() if name.startswith(prefix)}
+
+
+def _nested(arrays: dict[str, np.ndarray], prefix: str) -> dict[str, dict[str, np.ndarray]]:
+    out: dict[str, dict[str, np.ndarray]] = {}
+    for name, value in _below(arrays, prefix).items():
+        label, key = name.split("/", 1)
+        out.setdefault(label, {})[key] = value
+    return out
+
+
+def save(evaluation: Evaluation, folder: Path) -> None:
+    """Write `evaluation.npz` (arrays) with `summary.json` and `metrics.csv` beside it, each renamed when whole."""
+    arrays: dict[str, np.ndarray] = {"leads": evaluation.leads}
+    heads = [_score_arrays(s, f"scores/{i}", arrays) for i, s in enumerate(evaluation.scores)]
+    truth = _score_arrays(evaluation.reference, "truth", arrays)
+    for label, picture in evaluation.pictures.items():
+        for name, values in picture.items():
+            arrays[f"pictures/{label}/{name}"] = values.astype(np.float32)
+    for name, entries in evaluation.laboratory.items():
+        for key, values in entries.items():
+            arrays[f"laboratory/{name}/{key}"] = np.asarray(values)
+    if evaluation.floor is not None:
+        arrays["floor"] = evaluation.floor
+    if evaluation.picture_times is not None:
+        arrays["picture_times"] = evaluation.picture_times
+    head = {
+        "dt": evaluation.dt,
+        "steps": evaluation.steps,
+        "trained_steps": evaluation.trained_steps,
+        "known": evaluation.known,
+        "stored": evaluation.stored,
+        "sampling": evaluation.sampling,
+        "fields": [asdict(f) for f in evaluation.fields],
+        "scores": heads,
+        "truth": truth,
+        "picture_labels": evaluation.picture_labels,
+        "rivals": [asdict(v) for v in evaluation.rivals],
+        "seconds": dict(evaluation.expense.seconds),
+        "memory": {str(step): size for step, size in evaluation.expense.memory.items()},
+    }
+    arrays["head"] = np.frombuffer(json.dumps(head).encode(), dtype=np.uint8)
+    folder.mkdir(parents=True, exist_ok=True)
+    with replacing(folder / "evaluation.npz") as temporary, open(temporary, "wb") as stream:
+        np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]  # its stub lacks arrays by name
+    with replacing(folder / "summary.json") as temporary:
+        temporary.write_text(json.dumps(finite(summary(evaluation)), indent=2) + "\n")
+    with replacing(folder / "metrics.csv") as temporary, open(temporary, "w") as stream:
+        stream.write("step,seed,sample,lead_step,lead_time,metric,value\n")
+        for name, seed, sample, lead, when, metric, value in tidy_rows(evaluation):
+            quoted = '"' + name.replace('"', '""') + '"' if "," in name else name
+            stream.write(f"{quoted},{seed},{sample},{lead},{when:.9g},{metric},{value:.9g}\n")
+
+
+class replacing:
+    """A temporary path beside `final` that takes its name when the block ends well, and goes when it does not."""
+
+    def __init__(self, final: Path) -> None:
+        self.final = final
+        self.temporary = final.with_name(f".{final.name}.part")
+
+    def __enter__(self) -> Path:
+        return self.temporary
+
+    def __exit__(self, kind: Any, value: Any, trace: Any) -> None:
+        if kind is None:
+            self.temporary.replace(self.final)
+        else:
+            self.temporary.unlink(missing_ok=True)
+
+
+def finite(value: Any) -> Any:
+    """Numbers that JSON has no word for, as null."""
+    if isinstance(value, dict):
+        return {k: finite(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def load(folder: Path) -> Evaluation:
+    """Read what `save` wrote.
+
+    Raises:
+        UserError: the folder has no evaluation, or it is damaged or of another version.
+    """
+    path = folder / "evaluation.npz"
+    if not path.exists():
+        raise UserError(f"{folder} has no evaluation.npz; run `sciml evaluate {folder}` first.")
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            arrays = {name: stored[name] for name in stored.files}
+        head = json.loads(arrays["head"].tobytes())
+        return Evaluation(
+            head["dt"],
+            head["steps"],
+            head["trained_steps"],
+            tuple(Field(**f) for f in head["fields"]),
+            [_read_scores(s, f"scores/{i}", arrays) for i, s in enumerate(head["scores"])],
+            arrays["leads"],
+            head["known"],
+            head["stored"],
+            head["sampling"],
+            _read_scores(head["truth"], "truth", arrays),
+            arrays.get("floor"),
+            Expense(head["seconds"], {int(step): size for step, size in head["memory"].items()}),
+            [Rival(**v) for v in head["rivals"]],
+            _nested(arrays, "pictures/"),
+            arrays.get("picture_times"),
+            head["picture_labels"],
+            _nested(arrays, "laboratory/"),
+        )
+    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        raise UserError(
+            f"{path} is damaged or of another version ({error}); run `sciml evaluate {folder}` again."
+        ) from error
