@@ -448,6 +448,11 @@ def load_study(name_or_path: str, options: Sequence[tuple[str, Any]] = ()) -> St
     """
     path = study_file(name_or_path)
     tree = read_yaml(path)
+    several = [n for n in ("axes", "matrix", "base", "model", "budget") if n in tree]
+    if several:
+        raise UserError(
+            f"{name_or_path} has {', '.join(several)}: it is a study of several runs; give it to `sciml study`."
+        )
     override(tree, options)
     return read_study(tree, str(name_or_path))
 

@@ -92,6 +92,21 @@ def is_done(work: Job) -> bool:
     return bool(found["updates"] >= found["total"])
 
 
+def spent(checkpoint: Path) -> dict[str, Any]:
+    """What a training took up to its checkpoint: updates, seconds, cpu_seconds and memory in bytes.
+
+    Raises:
+        UserError: there is no checkpoint, or it cannot be read.
+    """
+    content = surrogates.read_header(checkpoint)
+    training = content["training"]
+    return {
+        "updates": content["updates"],
+        "seconds": training["seconds"],
+        **training.get("spent", {}),
+    }
+
+
 def train(work: Job, tell: Tell | None = None, stop: threading.Event | None = None) -> dict[str, Any]:
     """Do a job, or what is left of it; returns updates, loss and seconds.
 

@@ -8,7 +8,7 @@ import os
 import platform
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -133,10 +133,8 @@ def run(
     """Everything that is missing: data, trainings, evaluation, report. Returns the report's path."""
     began = time.monotonic()
     data = train(study, folder, data_root, reporter, workers, scheduler)
-    fingerprint = _fingerprint(study, folder)
-    if folder.provenance().get("evaluated") != fingerprint or not (folder.path / "summary.json").is_file():
+    if not is_evaluated(folder):
         evaluate(folder, reporter, data=data)
-        folder.add_provenance(evaluated=fingerprint)
     with reporter.task("report", 1) as task:
         path = report(folder)
         task.update(1)
@@ -144,10 +142,28 @@ def run(
     return path
 
 
-def _fingerprint(study: Study, folder: RunFolder) -> str:
+def is_evaluated(folder: RunFolder, trainings: Collection[tuple[str, int]] | None = None) -> bool:
+    """Whether the run's evaluation is there and is that of its settings and of these trainings as they are now.
+
+    Args:
+        folder: the run.
+        trainings: (variant, seed) of those evaluated, all if left out.
+    """
+    known = folder.provenance().get("evaluated")
+    if known is None or not (folder.path / "summary.json").is_file():
+        return False
+    study = folder.study()
+    return bool(known == _fingerprint(study, folder, _all(study) if trainings is None else trainings))
+
+
+def _all(study: Study) -> list[tuple[str, int]]:
+    return [(v, s) for v in study.variants for s in study.seeds]
+
+
+def _fingerprint(study: Study, folder: RunFolder, trainings: Collection[tuple[str, int]]) -> str:
     """Changes when what an evaluation depends on changes."""
-    files = [folder.checkpoint(v, s) for v in study.variants for s in study.seeds]
-    stamps = [[str(p), p.stat().st_mtime_ns] for p in files if p.is_file()]
+    files = [folder.checkpoint(v, s) for v, s in trainings]
+    stamps = [[str(p.relative_to(folder.path)), p.stat().st_mtime_ns] for p in files if p.is_file()]
     text = json.dumps([as_tree(study), stamps], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -195,7 +211,7 @@ def train(
         return data
     if scheduler is not None:
         done = jobs.train_on_cluster(todo, scheduler, reporter)
-    elif (count := min(len(todo), workers or _side_by_side())) > 1:
+    elif (count := min(len(todo), workers or side_by_side())) > 1:
         done = jobs.train_in_processes(todo, count, reporter)
     else:
         done = jobs.train_here(todo, reporter)
@@ -203,7 +219,7 @@ def train(
     return data
 
 
-def _side_by_side() -> int:
+def side_by_side() -> int:
     """How many trainings run at once unless told: one per core, or one where an accelerator does the work."""
     import torch
 
@@ -215,6 +231,7 @@ def evaluate(
     reporter: Reporter,
     data: Path | None = None,
     evaluation: EvaluationSettings | None = None,
+    trainings: Collection[tuple[str, int]] | None = None,
 ) -> None:
     """Roll out and score every trained surrogate of a run; writes summary.json, metrics.csv, evaluation.npz.
 
@@ -223,6 +240,7 @@ def evaluate(
         reporter: says how far it is.
         data: another dataset than the run's own.
         evaluation: other settings than the study's.
+        trainings: (variant, seed) of the surrogates, all if left out.
 
     Raises:
         UserError: a checkpoint is missing or not complete, or the data do not suit the surrogates.
@@ -232,13 +250,17 @@ def evaluate(
 
     began = time.monotonic()
     study = folder.study()
+    known = folder.provenance().get("data")
+    # An evaluation of other data or settings is none that the run could go on from.
+    own = evaluation in (None, study.evaluation)
+    own = own and (data is None or known is None or data.resolve() == Path(str(known)).resolve())
     if evaluation is not None:
         study = replace(study, evaluation=evaluation)
-    known = folder.provenance().get("data")
     if data is None and known is None:
         raise UserError(f"{folder.path} does not say which data it was trained on; give them with --data.")
     dataset = open_dataset(study.data, data or Path(str(known)))
-    paths = {(v, s): folder.checkpoint(v, s) for v in study.variants for s in study.seeds}
+    wanted = _all(study) if trainings is None else trainings
+    paths = {(v, s): folder.checkpoint(v, s) for v, s in wanted}
     missing = [path for path in paths.values() if not path.is_file()]
     if missing:
         raise UserError(
@@ -256,7 +278,10 @@ def evaluate(
         )
     finally:
         torch.set_num_threads(threads)
-    folder.add_provenance(seconds={"evaluation": round(time.monotonic() - began, 1)})
+    folder.add_provenance(
+        seconds={"evaluation": round(time.monotonic() - began, 1)},
+        evaluated=_fingerprint(study, folder, wanted) if own else None,
+    )
 
 
 def report(folder: RunFolder) -> Path:

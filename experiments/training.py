@@ -26,7 +26,9 @@ from sciml.datasets.order import Order
 from sciml.errors import UserError
 from sciml.experiments.config import OPTIMIZERS, TrainingSettings
 from sciml.experiments.files import save_tensors, write_text
+from sciml.experiments.meter import Meter
 from sciml.experiments.surrogates import load_weights, read_header
+from sciml.optimizers import parameter_groups
 
 # More batches than any time will do.
 ENDLESS = 2**40
@@ -193,12 +195,12 @@ def make_optimizer(
     _, given = components.split(component, "training.optimizer")
     weight_decay = float(given.get("weight_decay", settings.weight_decay))
     # What regularisers learn beside the step (an adaptive weight) must not be pulled to zero.
-    groups = [
-        {"params": [p for p in step.parameters() if p.requires_grad], "weight_decay": weight_decay},
-        {"params": [p for p in objective.parameters() if p.requires_grad], "weight_decay": 0.0},
-    ]
+    own = [p for p in objective.parameters() if p.requires_grad]
+    groups = [{**group, "weight_decay": weight_decay} for group in parameter_groups(step)]
+    if own:
+        groups.append({"params": own, "kind": "other", "outer": True, "weight_decay": 0.0})
     facts = {
-        "params": [g for g in groups if g["params"]],
+        "params": groups,
         "lr": settings.learning_rate,
         "weight_decay": weight_decay,
     }
@@ -330,6 +332,7 @@ class _Keeper(lightning.Callback):
                     "rng": torch.get_rng_state(),
                     "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
                     "seconds": session.seconds(),
+                    "spent": session.meter.read(),
                 }
             ),
         }
@@ -353,6 +356,7 @@ class _Session:
         self.saved: tuple[int, int] | None = None
         self.since: float | None = None
         self.before = 0.0
+        self.meter = Meter()
         self.rows: list[dict[str, float]] = []
 
     @property
@@ -366,10 +370,12 @@ class _Session:
 
     def start(self) -> None:
         """Let the clock run."""
+        self.meter.start()
         self.since = time.monotonic()
 
     def pause(self) -> None:
         """Stop the clock."""
+        self.meter.pause()
         self.before, self.since = self.seconds(), None
 
     def seconds(self) -> float:
@@ -602,6 +608,7 @@ def _resume(
     load_weights(objective, training["objective"], path)
     session.done, session.averaged = content["updates"], training["averaged"]
     session.before, session.phase = training["seconds"], training["phase"]
+    session.meter.go_on(training.get("spent", {}))
     session.saved = (session.phase, session.done)
     session.read_history(path.with_suffix(".csv"))
     return training

@@ -1,22 +1,33 @@
-"""Run a matrix of settings: every combination of the values listed under `matrix`, with every seed, each a run of
-its own; then one page that sets them side by side.
+"""Run a matrix of settings: every combination of the axes, with every seed, each a run of its own; then one table,
+paired comparisons and a page that ranks them.
 
-The file is a study with one more entry, or only a base and the matrix:
+The file names the parts of a surrogate and, as axes, what is tried for each:
 
-  base: burgers
-  name: how-long
-  matrix:
-    training.updates: [500, 2000]
-    variants.fno.network.width: [16, 32]
+  name: short-rollouts
+  data: {recipe: burgers}
+  model: {class_path: FNO, init_args: {modes: [24], width: 20}}
+  axes:
+    objective:
+      one_step: OneStep
+      k2: {class_path: Unrolled, init_args: {steps: 2}}
+    regularizer:
+      none: null
+      jaws: {regularizer: JAWS, weight: 0.003}
+  budget: {updates: 1500}
+  baseline: {objective: one_step, regularizer: none}
+  seeds: [0, 1, 2]
 
-A file without a matrix is a single run. Runs that are complete are skipped; trainings go to --workers processes
-here, or to the workers of a Dask scheduler that sees the same folders.
+or lists values of dotted settings under `matrix`, with another study as `base`. A file with neither is a single run.
+
+All trainings and evaluations go to --workers processes here, or to the workers of a Dask scheduler that sees the
+same folders. What is complete is skipped, what was stopped goes on, what failed is tried again; a training that fails
+does not hold up the others, is listed in failures.json, and makes the exit status 1.
 """
 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sciml.experiments.cli import Result
 
@@ -48,27 +59,28 @@ def add_arguments(parser: jsonargparse.ArgumentParser) -> None:
 def execute(arguments: Namespace, reporter: Reporter) -> Result:
     from pathlib import Path
 
-    from sciml.experiments.matrix import expand
-    from sciml.experiments.run import RunFolder, compare, run, summary_text
+    from sciml.experiments.run import compare, summary_text
+    from sciml.experiments.study.conduct import conduct
+    from sciml.experiments.study.plan import read_plan
 
-    name, cells = expand(arguments.file, arguments.get("seeds"))
-    out = Path(arguments.get("out") or Path("runs") / name)
-    folders, lines, summaries = [], [], {}
-    for number, (label, study) in enumerate(cells, start=1):
-        folder = RunFolder(out / label if len(cells) > 1 else out)
-        reporter.say(f"run {number} of {len(cells)}: {label}")
-        run(
-            study,
-            folder,
-            Path(arguments.get("data_root") or "data"),
-            reporter,
-            arguments.get("workers"),
-            arguments.get("scheduler"),
-        )
-        numbers: dict[str, Any] = json.loads((folder.path / "summary.json").read_text())
-        folders.append(folder)
-        summaries[label] = numbers
-        lines += [f"{label}:", summary_text(numbers), ""]
-    page = out / "report.html" if len(cells) == 1 else compare(folders, out / "comparison.html")
+    plan = read_plan(arguments.file, arguments.get("seeds"))
+    out = Path(arguments.get("out") or Path("runs") / plan.name)
+    root = Path(arguments.get("data_root") or "data")
+    runs = conduct(plan, out, root, reporter, arguments.get("workers"), arguments.get("scheduler"))
+    failures = [failure for run in runs for failure in run.failures]
+    folders = [run.folder for run in runs if (run.folder.path / "summary.json").is_file()]
+    lines, summaries = [], {}
+    for folder in folders:
+        summaries[folder.path.name] = json.loads((folder.path / "summary.json").read_text())
+        lines += [f"{folder.path.name}:", summary_text(summaries[folder.path.name]), ""]
+    page = out / "report.html" if len(runs) == 1 else compare(folders, out / "comparison.html")
     lines.append(f"report: {page}")
-    return Result({"folder": out, "report": page, "runs": summaries}, "\n".join(lines))
+    if failures:
+        lines += [
+            "",
+            f"{len(failures)} failed (see {out / 'failures.json'}); the same command tries them again:",
+        ]
+        lines += [f"  {failure.text()}" for failure in failures]
+    return Result(
+        {"folder": out, "report": page, "runs": summaries}, "\n".join(lines), status=1 if failures else 0
+    )

@@ -15,9 +15,11 @@ from sciml.experiments.config import (
     load_study,
     override,
     read_study,
+    read_yaml,
+    study_file,
     study_names,
 )
-from sciml.experiments.matrix import expand
+from sciml.experiments.study.plan import is_plan, read_plan
 from sciml.models import wrappers
 from sciml.trajectory import Field
 
@@ -44,7 +46,12 @@ def facts(**changes) -> surrogates.Facts:
 
 @pytest.mark.parametrize("name", study_names())
 def test_every_shipped_study_is_read_and_read_back(name):
-    study = load_study(name)
+    if is_plan(read_yaml(study_file(name))):
+        plan = read_plan(name)
+        assert plan.name == name and len(plan.cells) > 1
+        study = plan.cells[-1].study
+    else:
+        study = load_study(name)
     assert study.name == name
     assert read_study(yaml.safe_load(yaml.safe_dump(as_tree(study))), name) == study
 
@@ -210,23 +217,6 @@ def test_settings_refuse_what_cannot_be():
     for wrong in ({"learning_rate": -1.0}, {"ema": 1.0}, {"clip": 0.0}, {"epochs": 0}, {"warmup": -1}):
         with pytest.raises(ValueError, match=f"training.{next(iter(wrong))}"):
             TrainingSettings(**wrong)
-
-
-def test_a_matrix_makes_a_study_of_each_combination(tmp_path):
-    file = tmp_path / "m.yaml"
-    matrix = {"training.updates": [5, 6], "variants.fno.network.width": [2, 3]}
-    file.write_text(yaml.safe_dump({**TREE, "matrix": matrix}))
-    name, cells = expand(str(file), seeds=[1, 2])
-    assert name == "small" and len(cells) == 4
-    assert cells[3][0] == "updates=6_width=3"
-    assert cells[3][1].training.updates == 6 and cells[3][1].seeds == [1, 2]
-    assert cells[0][1].variants["fno"].network["init_args"]["width"] == 2
-    file.write_text(yaml.safe_dump({**TREE, "matrix": {"training.updates": 5}}))
-    with pytest.raises(UserError, match="expected lists of values"):
-        expand(str(file))
-    file.write_text(yaml.safe_dump({"base": "smoke", "name": "x", "matrix": {"training.updats": [1]}}))
-    with pytest.raises(UserError, match="updats"):
-        expand(str(file))
 
 
 def test_increments_in_their_own_units_are_those_of_the_data():
