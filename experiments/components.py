@@ -24,6 +24,7 @@ from types import ModuleType
 from typing import Any, cast
 
 from sciml.errors import UserError
+from sciml.extras import require
 
 # Where a bare class name is looked up, after the home of the part of a variant that it stands for.
 MODULES = (
@@ -109,13 +110,15 @@ def find_class(class_path: str, where: str, part: str) -> type:
         except ModuleNotFoundError as error:
             if error.name is None or not (module_name + ".").startswith(error.name + "."):
                 raise  # the module is there and lacks a part of its own; its message says which
+            if error.name == "pytorch_optimizer":
+                require(error.name, extra="optimizers", purpose=class_path)
             raise UserError(
                 f"{where}: no module {module_name!r} for {class_path!r}; a class in a file of your own is "
                 "written as path/to/file.py:ClassName."
             ) from error
     known: list[str] = []
     more = ("torch.optim",) if part == "optimizer" else ()
-    for module_name in dict.fromkeys((HOMES[part], *MODULES, *more)):
+    for module_name in dict.fromkeys((HOMES[part], *more, *MODULES)):
         module = importlib.import_module(module_name)
         exported = list(getattr(module, "__all__", ()))
         known += exported

@@ -32,6 +32,7 @@ class SymmetricSpectralConv(SpectralConv):
     """
 
     weight: Any  # the package's factorised tensor until the constructor replaces it
+    packed_complex = ("weight",)  # tells optimisers of matrices what the last axis is
     highest: tuple[int, ...]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

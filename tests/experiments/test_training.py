@@ -164,7 +164,11 @@ def test_first_interrupt_asks_the_second_insists():
 
 @pytest.mark.parametrize(
     "optimizer",
-    ["adam", "adamw", "NAdam", {"class_path": "Lion", "init_args": {"betas": [0.8, 0.9]}}],
+    [
+        *("adam", "adamw", "NAdam", "Lion", "Muon", "AuON", "ROOT"),
+        {"class_path": "SOAP", "init_args": {"frequency": 2}},
+        "pytorch_optimizer.DiffGrad",
+    ],
 )
 def test_every_optimiser_goes_on_with_the_same_bits(tmp_path, optimizer):
     settings = replace(SETTINGS, optimizer=optimizer, polish=0, schedule="linear", weight_decay=0.1)
@@ -185,7 +189,8 @@ def test_what_the_objective_owns_is_not_decayed():
         optimizer={"class_path": "Lion", "init_args": {"weight_decay": 0.3}}, weight_decay=0.1
     )
     made = make_optimizer(nn.Linear(2, 2), Noisy(), given)
-    assert [g["weight_decay"] for g in made.param_groups] == [0.3, 0.0]
+    assert [g["weight_decay"] for g in made.param_groups] == [0.3, 0.3, 0.0]
+    assert [len(g["params"]) for g in made.param_groups] == [1, 1, 1]
     assert made.param_groups[0]["lr"] == given.learning_rate
 
 
