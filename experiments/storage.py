@@ -34,7 +34,12 @@ def tidy_rows(
                 lead = int(evaluation.leads[place])
                 for sample, value in enumerate(values[place]):
                     yield scores.name, scores.seed, sample, lead, lead * dt, metric, float(value)
-        for metric, when in (("blow_up_step", scores.blow_up), ("freeze_step", scores.freeze)):
+        moments = {"blow_up_step": scores.blow_up, "freeze_step": scores.freeze}
+        if "correlation" in scores.values:  # to the end of what is known at most
+            moments["correlation_step"] = np.minimum(
+                correlation_steps(evaluation, scores), evaluation.known
+            )
+        for metric, when in moments.items():
             for sample, value in enumerate(when):
                 yield scores.name, scores.seed, sample, int(value), int(value) * dt, metric, float(value)
 
