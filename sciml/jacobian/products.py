@@ -1,4 +1,4 @@
-"""Products with the Jacobian of a step, and numbers estimated from them.
+"""Products with the Jacobian of a step.
 
 Every sample b of a batch has its own Jacobian J = d step(u)_b / d u_b, an n x n matrix with n the number
 of channels times the number of points; a step must not mix samples (batch normalisation does).
@@ -6,131 +6,246 @@ of channels times the number of points; a step must not mix samples (batch norma
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal, get_args
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
+
+from sciml.jacobian.remembered import Remembered
 
 StepFunction = Callable[[Tensor], Tensor]
-Kind = Literal["row", "column"]
 Mode = Literal["auto", "jvp", "vjp", "fd"]
-Distribution = Literal["rademacher", "gaussian"]
 Target = Literal["identity"]
 
 # What PyTorch says when an operation or a custom function has no forward-mode derivative.
 _NO_FORWARD_MODE = ("forward AD", "forward mode", "forward-mode", "setup_context", "jvp")
 
 
-def check_options(kind: str, probes: int, distribution: str, mode: str, target: str | None) -> None:
-    """Refuse unknown options of the estimators.
+class Jacobian:
+    """The Jacobian of a step at states u, as a linear map on fields like u; never formed.
+
+    Products share one pass of the step wherever they can: all that use reverse mode do. With gradients on
+    they are differentiable in u and in the step's parameters; otherwise they carry no graph.
+
+    How J v is found, `mode`:
+
+    - "jvp": forward mode. About 2.5 times the step for networks. Steps with many small operations between a
+      field and a constant (solvers) are slow in it (torch 2.13 spends half a millisecond on each).
+    - "vjp": two reverse passes; J^T w is linear in w, and its derivative along v is J v. For solvers, and for
+      custom functions without forward mode; their backward has to be differentiable itself.
+    - "fd": a one-sided difference, wrong by about the square root of the rounding unit. It needs no
+      derivative of the step, so compiled solvers stay compiled: the fastest for them by far.
+    - "auto": forward mode, and reverse mode where the step does not support it.
+
+    J^T w is a reverse pass in every mode.
+
+    Args:
+        step: (B, C, *points) -> (B, C, *points), or (B, C) -> (B, C).
+        u: the states.
+        mode: how J v is found.
+        scale: a typical size of each channel (C,), where channels have unlike units: S^-1 J S with
+            S = diag(scale) stands in place of J.
+        target: what is subtracted, "identity" for J - I, a step for J - J_ref at the same states (in the
+            precision of u; without gradients in the parameters of that step), None for nothing.
 
     Raises:
-        ValueError: naming the option, what was found and what is known.
+        ValueError: mode or target are unknown, or the scales do not fit the channels. In products: the
+            step changes the shape, or its result does not depend differentiably on its input.
     """
-    for name, value, known in (
-        ("kind", kind, get_args(Kind)),
-        ("distribution", distribution, get_args(Distribution)),
-        ("mode", mode, get_args(Mode)),
-        ("target", target, (None, *get_args(Target))),
-    ):
-        if value not in known:
-            raise ValueError(f"Jacobian estimate got {name}={value!r}; expected one of {list(known)}.")
-    if probes < 1:
-        raise ValueError(f"Jacobian estimate got probes={probes}; expected at least 1.")
-    if kind == "column" and mode in ("jvp", "fd"):
-        raise ValueError(
-            f"Jacobian estimate got mode={mode!r} with kind='column'; column energies come from products "
-            "with the transpose: use mode='vjp' or 'auto'."
-        )
 
+    def __init__(
+        self,
+        step: StepFunction,
+        u: Tensor,
+        *,
+        mode: Mode = "auto",
+        scale: Tensor | None = None,
+        target: Target | StepFunction | None = None,
+    ) -> None:
+        check_mode(mode)
+        check_target(target)
+        if any(stride == 0 and n > 1 for stride, n in zip(u.stride(), u.shape, strict=True)):
+            u = u.contiguous()  # forward mode refuses states expanded from one in memory
+        self.u = u
+        self.mode = mode
+        self._step = step
+        self._run: StepFunction = step.step if isinstance(step, Remembered) else step
+        self._scale = per_channel(scale, u)
+        self._target = target
+        self._reference: Jacobian | None = None
+        self._graph = torch.is_grad_enabled()
+        self._value: Tensor | None = None
+        self._recorded: tuple[Tensor, Tensor] | None = None
+        self._transposed: tuple[Tensor, Tensor] | None = None
 
-def _plain(u: Tensor) -> Tensor:
-    """u as a tensor that autograd may save; inference mode, as of a validation pass, makes others."""
-    return u.clone() if u.is_inference() else u
+    @property
+    def value(self) -> Tensor:
+        """step(u), from the pass of a product if there was one."""
+        if self._value is None:
+            self._note(self._step(self.u))
+        assert self._value is not None
+        return self._value
 
+    def push(self, v: Tensor) -> Tensor:
+        """J v, like u."""
+        w = self._pushed(v if self._scale is None else v * self._scale)
+        w = w if self._scale is None else w / self._scale
+        if self._target is None:
+            return w
+        if self._target == "identity":
+            return w - v
+        with torch.no_grad():
+            return w - self._against().push(v)
 
-def _input(u: Tensor) -> Tensor:
-    return u if u.requires_grad else _plain(u).detach().requires_grad_()
+    def pull(self, w: Tensor) -> Tensor:
+        """J^T w, like u."""
+        v = self._pulled(w if self._scale is None else w / self._scale)
+        v = v if self._scale is None else v * self._scale
+        if self._target is None:
+            return v
+        if self._target == "identity":
+            return v - w
+        with torch.no_grad():
+            return v - self._against().pull(w)
 
+    def dense(self) -> Tensor:
+        """J as matrices (B, n, n), by n products; for small systems."""
+        n = self.u[0].numel()
+        units = torch.eye(n, dtype=self.u.dtype, device=self.u.device).reshape(n, 1, *self.u.shape[1:])
+        by_rows = self.mode in ("auto", "vjp")  # one pass of the step serves all of them
+        product = self.pull if by_rows else self.push
+        lines = [product(e.expand_as(self.u)).flatten(1) for e in units]
+        return torch.stack(lines, dim=1 if by_rows else 2)
 
-def _output(step: StepFunction, x: Tensor) -> Tensor:
-    y = step(x)
-    if y.shape != x.shape:
-        raise ValueError(f"step maps {tuple(x.shape)} to {tuple(y.shape)}; its shape must stay the same.")
-    if not y.requires_grad:
-        raise ValueError(
-            "step gave a result that does not depend differentiably on its input; expected a step that "
-            "runs with gradients on (no torch.no_grad or detach inside). mode='fd' needs no gradients."
-        )
-    return y
+    def _against(self) -> Jacobian:
+        if self._reference is None:
+            assert callable(self._target)
+            with torch.no_grad():
+                self._reference = Jacobian(
+                    self._target, self.u.detach(), mode=self.mode, scale=_flat(self._scale)
+                )
+        return self._reference
 
+    def _size(self, v: Tensor) -> Tensor:
+        """Root mean square of each sample in units of the scales (B,), 1 for zero."""
+        v = v.detach() if self._scale is None else v.detach() / self._scale
+        size = v.flatten(1).square().mean(dim=1).sqrt()
+        return torch.where(size > 0, size, torch.ones_like(size))
 
-def _double_vjp(step: StepFunction, u: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-    """step(u) and J v by two reverse passes: J^T w is linear in w, and its derivative along w is J."""
-    graph = torch.is_grad_enabled()
-    with torch.inference_mode(False), torch.enable_grad():
-        x = _input(u)
-        y = _output(step, x)
-        w = torch.zeros_like(y, requires_grad=True)
-        (pulled,) = torch.autograd.grad(y, x, w, create_graph=True)
-        (pushed,) = torch.autograd.grad(pulled, w, _plain(v), create_graph=graph)
-    return (y, pushed) if graph else (y.detach(), pushed)
+    def _note(self, y: Tensor) -> Tensor:
+        self._value = y
+        if isinstance(self._step, Remembered):
+            self._step.keep(self.u, y)
+        return y
+
+    def _pushed(self, v: Tensor) -> Tensor:
+        if self.mode == "fd":
+            eps = like(torch.finfo(self.u.dtype).eps ** 0.5 * self._size(self.u) / self._size(v), self.u)
+            return (self._run(self.u + eps * v) - self.value) / eps
+        if self.mode == "vjp":
+            return self._twice_reversed(v)
+        try:
+            # Inference mode, as of a validation pass, has no forward derivatives either.
+            with torch.inference_mode(False), torch.set_grad_enabled(self._graph):
+                y, w = _forward(self._run, _plain(self.u), _plain(v))
+        except (RuntimeError, NotImplementedError) as error:
+            if self.mode == "jvp" or not any(words in str(error) for words in _NO_FORWARD_MODE):
+                raise
+            self.mode = "vjp"
+            return self._twice_reversed(v)
+        _check_shape(self.u, y)
+        if w is None:
+            raise _not_differentiable()
+        self._note(y)
+        return w
+
+    def _record(self) -> tuple[Tensor, Tensor]:
+        """Input and output of the step with a graph between them."""
+        if self._recorded is None:
+            with torch.inference_mode(False), torch.enable_grad():
+                x = self.u if self.u.requires_grad else _plain(self.u).detach().requires_grad_()
+                y = self._run(x)
+                _check_shape(x, y)
+                if not y.requires_grad:
+                    raise _not_differentiable()
+            self._recorded = (x, y)
+            self._note(y if self._graph else y.detach())
+        return self._recorded
+
+    def _pulled(self, w: Tensor) -> Tensor:
+        x, y = self._record()
+        with torch.inference_mode(False), torch.enable_grad():
+            return torch.autograd.grad(y, x, _plain(w), create_graph=self._graph, retain_graph=True)[0]
+
+    def _twice_reversed(self, v: Tensor) -> Tensor:
+        x, y = self._record()
+        with torch.inference_mode(False), torch.enable_grad():
+            if self._transposed is None:
+                w = torch.zeros_like(y, requires_grad=True)
+                self._transposed = (w, torch.autograd.grad(y, x, w, create_graph=True)[0])
+            w, pulled = self._transposed
+            if not pulled.requires_grad:
+                raise ValueError(
+                    "the backward pass of this step is not differentiable itself, so two reverse passes "
+                    "give no product with J: use mode='jvp' or 'fd'."
+                )
+            return torch.autograd.grad(pulled, w, _plain(v), create_graph=self._graph, retain_graph=True)[0]
 
 
 def jacobian_vector(step: StepFunction, u: Tensor, v: Tensor, mode: Mode = "auto") -> tuple[Tensor, Tensor]:
-    """step(u) and J v, both (B, C, *points), differentiable in u and in the step's parameters.
-
-    Args:
-        step: the step.
-        u: states.
-        v: directions, like u.
-        mode: "jvp" by forward mode; "vjp" by two reverse passes, for steps with custom functions that
-            have no forward mode; "fd" by a one-sided difference, which needs no derivative of the step
-            at all and is wrong by about the square root of the rounding unit; "auto" forward mode, and
-            two reverse passes where the step does not support it.
-    """
-    if any(stride == 0 and n > 1 for stride, n in zip(u.stride(), u.shape, strict=True)):
-        u = u.contiguous()  # forward mode refuses states expanded from one in memory
-    if mode == "fd":
-        size = u.detach().flatten(1).square().mean(dim=1).sqrt().clamp_min(1.0)
-        eps = (torch.finfo(u.dtype).eps ** 0.5 * size).reshape(-1, *[1] * (u.ndim - 1))
-        y = step(u)
-        return y, (step(u + eps * v) - y) / eps
-    if mode == "vjp":
-        return _double_vjp(step, u, v)
-    try:
-        result = torch.func.jvp(step, (u,), (v,))
-    except (RuntimeError, NotImplementedError) as error:
-        if mode == "jvp" or not any(words in str(error) for words in _NO_FORWARD_MODE):
-            raise
-        return _double_vjp(step, u, v)
-    y, pushed = result[0], result[1]
-    if y.shape != u.shape:
-        raise ValueError(f"step maps {tuple(u.shape)} to {tuple(y.shape)}; its shape must stay the same.")
-    return y, pushed
+    """step(u) and J v, both like u, differentiable in u and in the step's parameters; modes as in `Jacobian`."""
+    jacobian = Jacobian(step, u, mode=mode)
+    pushed = jacobian.push(v)
+    return jacobian.value, pushed
 
 
 def vector_jacobian(step: StepFunction, u: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
-    """step(u) and J^T w, both (B, C, *points), differentiable in u and in the step's parameters."""
-    graph = torch.is_grad_enabled()
-    with torch.inference_mode(False), torch.enable_grad():
-        x = _input(u)
-        y = _output(step, x)
-        (pulled,) = torch.autograd.grad(y, x, _plain(w), create_graph=graph)
-    return (y, pulled) if graph else (y.detach(), pulled)
+    """step(u) and J^T w, both like u, differentiable in u and in the step's parameters."""
+    jacobian = Jacobian(step, u)
+    pulled = jacobian.pull(w)
+    return jacobian.value, pulled
 
 
-def _probe(like: Tensor, distribution: Distribution, generator: torch.Generator | None) -> Tensor:
-    device = like.device if generator is None else generator.device
-    if distribution == "gaussian":
-        v = torch.randn(like.shape, generator=generator, device=device, dtype=like.dtype)
-        return v.to(like.device)
-    signs = torch.randint(0, 2, like.shape, generator=generator, device=device)
-    return signs.to(device=like.device, dtype=like.dtype) * 2 - 1
+def dense_jacobian(
+    step: StepFunction,
+    u: Tensor,
+    *,
+    mode: Mode = "auto",
+    scale: Tensor | None = None,
+    target: Target | StepFunction | None = None,
+) -> Tensor:
+    """The Jacobians of a step as matrices, (B, C, *points) -> (B, n, n) with n = C times points.
+
+    By n products, for small systems; differentiable where gradients are on. Arguments as in `Jacobian`.
+    """
+    return Jacobian(step, u, mode=mode, scale=scale, target=target).dense()
 
 
-def per_channel(scale: Tensor | None, u: Tensor) -> Tensor | None:
+def check_mode(mode: str) -> None:
+    """Refuse an unknown way of multiplying.
+
+    Raises:
+        ValueError: naming what is known.
+    """
+    if mode not in get_args(Mode):
+        raise ValueError(f"Jacobian got mode={mode!r}; expected one of {list(get_args(Mode))}.")
+
+
+def check_target(target: object) -> None:
+    """Refuse a target that is neither known nor a step.
+
+    Raises:
+        ValueError: naming what is known.
+    """
+    if target is not None and not callable(target) and target not in get_args(Target):
+        raise ValueError(
+            f"Jacobian got target={target!r}; expected None, 'identity' or a step to compare with."
+        )
+
+
+def per_channel(scale: Tensor | Sequence[float] | None, u: Tensor) -> Tensor | None:
     """Channel scales (C,) shaped for u (B, C, *points).
 
     Raises:
@@ -138,171 +253,51 @@ def per_channel(scale: Tensor | None, u: Tensor) -> Tensor | None:
     """
     if scale is None:
         return None
-    if scale.shape != u.shape[1:2]:
+    values = torch.as_tensor(scale)
+    if values.shape != u.shape[1:2]:
         raise ValueError(
-            f"Jacobian estimate got {tuple(scale.shape)} channel scales for a state of {u.shape[1]} channels."
+            f"Jacobian got {tuple(values.shape)} channel scales for a state of {u.shape[1]} channels."
         )
-    return scale.to(u).reshape(1, -1, *[1] * (u.ndim - 2))
+    return values.to(u).reshape(1, -1, *[1] * (u.ndim - 2))
 
 
-def jacobian_energy(
-    step: StepFunction,
-    u: Tensor,
-    *,
-    kind: Kind = "row",
-    probes: int = 1,
-    distribution: Distribution = "rademacher",
-    mode: Mode = "auto",
-    target: Target | None = None,
-    scale: Tensor | None = None,
-    generator: torch.Generator | None = None,
-) -> Tensor:
-    """Estimate how sensitive the output, or how influential the input, is at each point.
-
-    With random v, E[v v^T] = I, the square of (J v)_i has the expectation sum_j J_ij^2: one product
-    estimates the row energies of all points at once, without bias (Hutchinson 1989). Products with J^T
-    give the column energies sum_i J_ij^2. Their sum over points is ||J||_F^2 either way. The variance of
-    one Gaussian probe is 2 r_i^4, that of a Rademacher probe smaller by 2 sum_j J_ij^4.
-
-    Args:
-        step: the step.
-        u: states (B, C, *points).
-        kind: "row" sensitivity of the output at a point, "column" influence of the input there.
-        probes: number of random directions averaged.
-        distribution: of the directions, signs or normal numbers.
-        mode: how J is multiplied, see `jacobian_vector`.
-        target: "identity" measures J - I instead of J.
-        scale: a typical size of each channel (C,), where channels have unlike units: measures
-            S^-1 J S with S = diag(scale).
-        generator: of the directions.
-
-    Returns:
-        (B, *points), summed over channels, differentiable in the parameters of the step.
-    """
-    check_options(kind, probes, distribution, mode, target)
-    size = per_channel(scale, u)
-    total = torch.zeros((), dtype=u.dtype, device=u.device)
-    for _ in range(probes):
-        v = _probe(u, distribution, generator)
-        if kind == "row":
-            y = jacobian_vector(step, u, v if size is None else v * size, mode)[1]
-            y = y if size is None else y / size
-        else:
-            y = vector_jacobian(step, u, v if size is None else v / size)[1]
-            y = y if size is None else y * size
-        if target == "identity":
-            y = y - v
-        total = total + y.square().sum(dim=1)
-    return total / probes
-
-
-def _norm(v: Tensor) -> Tensor:
-    return v.flatten(1).norm(dim=1)
-
-
-def _like(values: Tensor, u: Tensor) -> Tensor:
+def like(values: Tensor, u: Tensor) -> Tensor:
+    """One number per sample (B,) shaped to multiply u."""
     return values.reshape(-1, *[1] * (u.ndim - 1))
 
 
-def spectral_norm(
-    step: StepFunction,
-    u: Tensor,
-    iterations: int = 20,
-    *,
-    mode: Mode = "auto",
-    scale: Tensor | None = None,
-    generator: torch.Generator | None = None,
-) -> Tensor:
-    """Largest singular value of J, (B, C, *points) -> (B,), by power iteration on J^T J.
-
-    Approaches it from below; 20 iterations are usually within a few percent. The last product is
-    differentiable in the parameters of the step, with the direction held.
-    """
-    if iterations < 1:
-        raise ValueError(f"spectral_norm got iterations={iterations}; expected at least 1.")
-    size = per_channel(scale, u)
-    v = _probe(u, "gaussian", generator)
-    tiny = torch.finfo(u.dtype).tiny
-    with torch.no_grad():
-        v = v / _like(_norm(v), u)
-        for _ in range(iterations):
-            y = jacobian_vector(step, u, v if size is None else v * size, mode)[1]
-            y = y if size is None else y / size.square()
-            v = vector_jacobian(step, u, y)[1]
-            v = v if size is None else v * size
-            v = v / _like(_norm(v).clamp_min(tiny), u)
-    y = jacobian_vector(step, u, v if size is None else v * size, mode)[1]
-    return _norm(y if size is None else y / size)
+def _flat(scale: Tensor | None) -> Tensor | None:
+    return None if scale is None else scale.flatten()
 
 
-def leading_lyapunov(
-    step: StepFunction,
-    u: Tensor,
-    steps: int,
-    dt: float,
-    *,
-    transient: int = 0,
-    mode: Mode = "auto",
-    generator: torch.Generator | None = None,
-) -> Tensor:
-    """Leading Lyapunov exponent along the trajectory from u, (B, C, *points) -> (B,) [1 / time].
-
-    Mean growth rate of an infinitesimal error that is rescaled after every step (Benettin et al. 1980).
-
-    Args:
-        step: the step, usually the reference solver: a model's own exponent must not set its clock.
-        u: initial states.
-        steps: number of steps averaged.
-        dt: time per step.
-        transient: steps taken before, which turn the direction but are not counted.
-        mode: how J is multiplied, see `jacobian_vector`.
-        generator: of the initial direction.
-
-    Raises:
-        ValueError: `steps` is below 1, `transient` below 0, or `dt` not positive.
-    """
-    if steps < 1 or transient < 0 or not dt > 0:
-        raise ValueError(
-            f"leading_lyapunov got steps={steps}, transient={transient}, dt={dt}; expected at least 1, at "
-            "least 0 and a positive time."
-        )
-    v = _probe(u, "gaussian", generator)
-    growth = torch.zeros(u.shape[0], dtype=torch.float64, device=u.device)
-    with torch.no_grad():
-        v = v / _like(_norm(v), u)
-        for i in range(transient + steps):
-            u, v = jacobian_vector(step, u, v, mode)
-            norm = _norm(v).clamp_min(torch.finfo(u.dtype).tiny)
-            v = v / _like(norm, u)
-            if i >= transient:
-                growth = growth + norm.to(torch.float64).log()
-    return growth / (steps * dt)
+def _plain(u: Tensor) -> Tensor:
+    """u as a tensor that autograd may save; inference mode, as of a validation pass, makes others."""
+    return u.clone() if u.is_inference() else u
 
 
-def jacobian_diagnostics(
-    step: StepFunction,
-    states: Tensor,
-    *,
-    probes: int = 8,
-    iterations: int = 20,
-    mode: Mode = "auto",
-    scale: Tensor | None = None,
-    generator: torch.Generator | None = None,
-) -> dict[str, Tensor]:
-    """What the Jacobian of a step looks like at given states (B, C, *points), without gradients.
+def _forward(step: StepFunction, u: Tensor, v: Tensor) -> tuple[Tensor, Tensor | None]:
+    """step(u) and J v in forward mode; None where the result does not depend on u."""
+    try:
+        level = forward_ad.dual_level()
+        level.__enter__()
+    except RuntimeError:
+        # Inside another forward derivative: torch.func nests, at some cost.
+        y, w = torch.func.jvp(step, (u,), (v,))
+        return y, w
+    try:
+        y, w = forward_ad.unpack_dual(step(forward_ad.make_dual(u, v)))
+        return y, w
+    finally:
+        level.__exit__(None, None, None)
 
-    Returns:
-        "row_energy" (B, *points), where small errors of the input are enlarged; "frobenius" (B,),
-        ||J||_F / sqrt(n), one for the identity; "spectral_norm" (B,), the worst enlargement.
-    """
-    with torch.no_grad():
-        energy = jacobian_energy(
-            step, states, probes=probes, mode=mode, scale=scale, generator=generator
-        ).detach()
-        sigma = spectral_norm(step, states, iterations, mode=mode, scale=scale, generator=generator)
-    size = states[0].numel()
-    return {
-        "row_energy": energy,
-        "frobenius": (energy.flatten(1).sum(dim=1) / size).sqrt(),
-        "spectral_norm": sigma.detach(),
-    }
+
+def _check_shape(u: Tensor, y: Tensor) -> None:
+    if y.shape != u.shape:
+        raise ValueError(f"step maps {tuple(u.shape)} to {tuple(y.shape)}; its shape must stay the same.")
+
+
+def _not_differentiable() -> ValueError:
+    return ValueError(
+        "step gave a result that does not depend differentiably on its input; expected a step that "
+        "runs with gradients on (no torch.no_grad or detach inside). mode='fd' needs no gradients."
+    )

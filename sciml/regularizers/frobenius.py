@@ -7,7 +7,9 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from sciml.jacobian.products import Distribution, Mode, Target, check_options, jacobian_energy
+from sciml.jacobian.energy import check_options, jacobian_energy
+from sciml.jacobian.probes import Distribution
+from sciml.jacobian.products import Mode, Target
 from sciml.regularizers.base import Regularizer
 
 

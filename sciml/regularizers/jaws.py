@@ -8,14 +8,9 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from sciml.jacobian.products import (
-    Distribution,
-    Mode,
-    Target,
-    check_options,
-    jacobian_energy,
-    per_channel,
-)
+from sciml.jacobian.energy import check_options, jacobian_energy
+from sciml.jacobian.probes import Distribution
+from sciml.jacobian.products import Mode, Target, per_channel
 from sciml.regularizers.base import Regularizer
 from sciml.regularizers.frobenius import channel_scales
 
