@@ -9,12 +9,16 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from sciml.models.bundled import Bundled
+    from sciml.models.dissipative import Dissipative
     from sciml.models.graphs import MeshGraphNet
     from sciml.models.latent.plrnn import PLRNN, MemoryPrior
+    from sciml.models.lead_time import AtLead, LeadTime
     from sciml.models.operators.conv_net import ConvNet
     from sciml.models.operators.fno import FNO
     from sciml.models.operators.unet import UNet
     from sciml.models.pinns.pinn import PINN
+    from sciml.models.refined import Refined
     from sciml.models.wrappers import (
         Constrained,
         Corrected,
@@ -37,6 +41,11 @@ _HOMES = {
     "PINN": "pinns.pinn",
     "PLRNN": "latent.plrnn",
     "MemoryPrior": "latent.plrnn",
+    "AtLead": "lead_time",
+    "Bundled": "bundled",
+    "Dissipative": "dissipative",
+    "LeadTime": "lead_time",
+    "Refined": "refined",
     "Constrained": "wrappers",
     "Corrected": "wrappers",
     "HoldNodes": "wrappers",
@@ -52,14 +61,19 @@ __all__ = [
     "MODELS",
     "PINN",
     "PLRNN",
+    "AtLead",
+    "Bundled",
     "Constrained",
     "ConvNet",
     "Corrected",
+    "Dissipative",
     "HoldNodes",
+    "LeadTime",
     "MemoryPrior",
     "MeshGraphNet",
     "Normalized",
     "NormalizedMap",
+    "Refined",
     "Residual",
     "Surrogate",
     "UNet",

@@ -10,8 +10,30 @@ from torch import Tensor, nn
 
 from sciml.constraints.base import Constraint
 from sciml.domains import Cloud, Domain, Point
+from sciml.step import ahead
 
-Map = Callable[[Tensor], Tensor]
+Map = Callable[..., Tensor]
+"""(B, C, *points) -> (B, C, *points); one that takes a lead time is called with it, (B,), as second argument."""
+
+
+def _called(f: Map, u: Tensor, lead: Tensor | None) -> Tensor:
+    return f(u) if lead is None else f(u, lead)
+
+
+def _each(f: Map, states: Tensor) -> Tensor:
+    """A map of states applied to (B, m, C, *points)."""
+    return f(states.flatten(0, 1)).unflatten(0, states.shape[:2])
+
+
+class _Around(nn.Module):
+    """A map around a map: it gives as many states at once as that does."""
+
+    f: Map
+
+    @property
+    def bundle(self) -> int:
+        """States that one call gives, see `sciml.step.ahead`."""
+        return int(getattr(self.f, "bundle", 1))
 
 
 def _per_channel(name: str, values: Tensor | Sequence[float] | float) -> Tensor:
@@ -63,7 +85,7 @@ class _Statistics(nn.Module):
         return u * self._shaped(self.std, u) + self._shaped(self.mean, u)
 
 
-class Residual(nn.Module):
+class Residual(_Around):
     """u + f(u): the network gives the increment, so that a small output is a small change.
 
     Args:
@@ -83,12 +105,18 @@ class Residual(nn.Module):
                 _per_channel("mean", mean), _positive("scale", _per_channel("scale", scale))
             )
 
-    def forward(self, u: Tensor) -> Tensor:
-        change = self.f(u)
-        return u + (change if self.increment is None else self.increment.restore(change))
+    def forward(self, u: Tensor, lead: Tensor | None = None) -> Tensor:
+        return u + self._restored(_called(self.f, u, lead))
+
+    def ahead(self, u: Tensor) -> Tensor:
+        """The next states, (B, m, C, *points), each an increment from u."""
+        return u.unsqueeze(1) + _each(self._restored, ahead(self.f, u))
+
+    def _restored(self, change: Tensor) -> Tensor:
+        return change if self.increment is None else self.increment.restore(change)
 
 
-class WithCoordinates(nn.Module):
+class WithCoordinates(_Around):
     """f([u, x]): the points' coordinates as D further channels, for equations that differ from place to place.
 
     A map that knows only the state and distances between points cannot tell where a flow that carries
@@ -115,12 +143,19 @@ class WithCoordinates(nn.Module):
         self.register_buffer("x", x / x.square().mean().sqrt(), persistent=False)
         self.x: Tensor
 
-    def forward(self, u: Tensor) -> Tensor:
+    def forward(self, u: Tensor, lead: Tensor | None = None) -> Tensor:
+        return _called(self.f, self._located(u), lead)
+
+    def ahead(self, u: Tensor) -> Tensor:
+        """The next states, (B, m, C, *points)."""
+        return ahead(self.f, self._located(u))
+
+    def _located(self, u: Tensor) -> Tensor:
         x = self.x.to(dtype=u.dtype, device=u.device)
-        return self.f(torch.cat([u, x.expand(len(u), *x.shape)], dim=1))
+        return torch.cat([u, x.expand(len(u), *x.shape)], dim=1)
 
 
-class Normalized(nn.Module):
+class Normalized(_Around):
     """std * f((u - mean) / std) + mean: a map between normalised states, seen from physical units.
 
     Put `Residual` inside, Normalized(Residual(network), mean, std): the increment then has the scale
@@ -154,8 +189,12 @@ class Normalized(nn.Module):
         """Standard deviation of each channel (C,)."""
         return self.statistics.std
 
-    def forward(self, u: Tensor) -> Tensor:
-        return self.statistics.restore(self.f(self.statistics.normalise(u)))
+    def forward(self, u: Tensor, lead: Tensor | None = None) -> Tensor:
+        return self.statistics.restore(_called(self.f, self.statistics.normalise(u), lead))
+
+    def ahead(self, u: Tensor) -> Tensor:
+        """The next states, (B, m, C, *points)."""
+        return _each(self.statistics.restore, ahead(self.f, self.statistics.normalise(u)))
 
 
 class NormalizedMap(nn.Module):
@@ -215,7 +254,7 @@ class NormalizedMap(nn.Module):
         return self.output.restore(self.f(self.input.normalise(a)))
 
 
-class Constrained(nn.Module):
+class Constrained(_Around):
     """constraint.project(f(u), previous=u): every output is admissible, in training and in rollouts.
 
     Args:
@@ -232,11 +271,17 @@ class Constrained(nn.Module):
         self.f = f
         self.constraint = constraint
 
-    def forward(self, u: Tensor) -> Tensor:
-        return self.constraint.project(self.f(u), previous=u)
+    def forward(self, u: Tensor, lead: Tensor | None = None) -> Tensor:
+        return self.constraint.project(_called(self.f, u, lead), previous=u)
+
+    def ahead(self, u: Tensor) -> Tensor:
+        """The next states, (B, m, C, *points), each projected with u before it."""
+        states = ahead(self.f, u)
+        before = u.repeat_interleave(states.shape[1], dim=0)
+        return _each(lambda v: self.constraint.project(v, previous=before), states)
 
 
-class HoldNodes(nn.Module):
+class HoldNodes(_Around):
     """f(u) with some points kept as they were: prescribed values of Dirichlet nodes.
 
     Args:
@@ -255,12 +300,20 @@ class HoldNodes(nn.Module):
         self.register_buffer("mask", held.detach().clone())
         self.mask: Tensor
 
-    def forward(self, u: Tensor) -> Tensor:
+    def forward(self, u: Tensor, lead: Tensor | None = None) -> Tensor:
+        self._check(u)
+        return torch.where(self.mask, u, _called(self.f, u, lead))
+
+    def ahead(self, u: Tensor) -> Tensor:
+        """The next states, (B, m, C, *points), all with the values held."""
+        self._check(u)
+        return torch.where(self.mask, u.unsqueeze(1), ahead(self.f, u))
+
+    def _check(self, u: Tensor) -> None:
         if u.shape[2:] != self.mask.shape:
             raise ValueError(
                 f"HoldNodes holds points of shape {tuple(self.mask.shape)}; got {tuple(u.shape[2:])}."
             )
-        return torch.where(self.mask, u, self.f(u))
 
 
 class Corrected(nn.Module):
@@ -293,7 +346,7 @@ class Corrected(nn.Module):
         return advanced + self.f(u if self.mode == "parallel" else advanced)
 
 
-class Surrogate(nn.Module):
+class Surrogate(_Around):
     """A map between states as a `sciml.Step`: it knows its time step, its domain and its channels.
 
     The outermost wrapper. It checks the shape of what it is given, so that a state of another
@@ -315,8 +368,17 @@ class Surrogate(nn.Module):
         self.domain = domain
         self.channels = (channels,) if isinstance(channels, str) else tuple(channels)
 
-    def forward(self, u: Tensor) -> Tensor:
-        if u.ndim < 3 or u.shape[1] != len(self.channels):
+    def forward(self, u: Tensor, lead: Tensor | None = None) -> Tensor:
+        self._check(u)
+        return _called(self.f, u, lead)
+
+    def ahead(self, u: Tensor) -> Tensor:
+        """The next states, (B, m, C, *points), `dt` apart."""
+        self._check(u)
+        return ahead(self.f, u)
+
+    def _check(self, u: Tensor) -> None:
+        if u.ndim < 2 or u.shape[1] != len(self.channels):
             raise ValueError(
                 f"Surrogate got a state of shape {tuple(u.shape)}; expected (B, {len(self.channels)}, *points) "
                 f"with channels {self.channels}."
@@ -326,7 +388,6 @@ class Surrogate(nn.Module):
                 f"Surrogate got points {tuple(u.shape[2:])} on a domain of {self.domain.shape}; to use it at "
                 "another resolution, call `on(domain)`."
             )
-        return self.f(u)
 
     def on(self, domain: Domain) -> Surrogate:
         """The same map, sharing its parameters, on another domain, for instance a finer grid."""
