@@ -9,7 +9,7 @@ from typing import Literal, Protocol, get_args, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from sciml.jacobian.products import jacobian_vector, spectral_norm, vector_jacobian
+from sciml.jacobian import jacobian_vector, spectral_norm, vector_jacobian
 from sciml.objectives.base import Discrepancy, Norm, Objective, Parts
 
 Estimator = Literal["product_upper_bound", "arithmetic_mean", "batch_maximum", "parameters"]
