@@ -59,7 +59,8 @@ def _power(u: Tensor) -> Tensor:
     """|u^|^2 / N^2 of each mode, those of the half that rfftn leaves out added to their partners."""
     modes = torch.fft.rfftn(u, dim=tuple(range(3, u.ndim)), norm="forward")
     # The modulus would take a root only to square it again, three times the work.
-    power = modes.real.square() + modes.imag.square()
+    power = modes.real.square()
+    power += modes.imag.square()
     n = u.shape[-1]
     power[..., 1 : (n + 1) // 2] *= 2  # all but the mean and, where n is even, the Nyquist mode
     return power

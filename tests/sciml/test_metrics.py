@@ -358,8 +358,9 @@ class TestStreaming:
     def test_it_keeps_numbers_and_no_states(self):
         start, pred, ref = self.rollouts()
         metrics = self.score(start, pred, ref)
-        kept = [t for values in metrics._values.values() for t in values]
-        assert all(t.shape == (3,) and t.untyped_storage().nbytes() <= 3 * 8 * 2 for t in kept)
+        table = metrics.state_dict()["table"]
+        assert table.shape[0] == self.frames and table.shape[2] == 3
+        assert table.untyped_storage().nbytes() < 1.01 * self.frames * table.shape[1] * 3 * 8
 
     def test_clouds_have_neither_weights_nor_spectra(self):
         metrics = RolloutMetrics(Cloud(((0.0, 1.0),) * 2), 1.0, (Field("position", "m", rank=1),))
