@@ -5,8 +5,9 @@ from sciml.constraints.bounds import Bounds
 from sciml.constraints.chain import Chain
 from sciml.constraints.conserved_mean import ConservedMean
 from sciml.constraints.divergence_free import DivergenceFree
+from sciml.constraints.energy import Energy
 
-CONSTRAINTS: tuple[type[Constraint], ...] = (ConservedMean, DivergenceFree, Bounds, Chain)
+CONSTRAINTS: tuple[type[Constraint], ...] = (ConservedMean, DivergenceFree, Energy, Bounds, Chain)
 
 __all__ = [
     "CONSTRAINTS",
@@ -16,4 +17,5 @@ __all__ = [
     "ConservedMean",
     "Context",
     "DivergenceFree",
+    "Energy",
 ]

@@ -16,6 +16,7 @@ from sciml.constraints import (
     ConservedMean,
     Constraint,
     DivergenceFree,
+    Energy,
 )
 
 
@@ -47,6 +48,11 @@ CASES: dict[type[Constraint], list[tuple[Callable[[], Constraint], Grid | Mesh, 
         (lambda: DivergenceFree(SQUARE), SQUARE, 2),
         (lambda: DivergenceFree(SQUARE, channels=[2, 0]), SQUARE, 3),
         (lambda: DivergenceFree(Grid((4, 3, 6), (1.0, 2.0, 1.5))), Grid((4, 3, 6), (1.0, 2.0, 1.5)), 3),
+    ],
+    Energy: [
+        (lambda: Energy(disc(), "bounded", upper=0.7), disc(), 2),
+        (lambda: Energy(SQUARE, "decaying", channels=[0, 2]), SQUARE, 3),
+        (lambda: Energy(Grid((4, 3, 5), (1.0, 1.0, 2.0))), Grid((4, 3, 5), (1.0, 1.0, 2.0)), 3),
     ],
     Bounds: [
         (lambda: Bounds(CELLS, lower=-1.0, upper=1.0), CELLS, 2),

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from sciml import Cloud, Grid, Mesh
-from sciml.constraints import Bounds, Chain, ConservedMean, Context, DivergenceFree
+from sciml.constraints import Bounds, Chain, ConservedMean, Context, DivergenceFree, Energy
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -214,3 +214,85 @@ def test_chain_tells_which_member_a_wrong_order_violates():
         right.check(nan, previous)
     with pytest.raises(ValueError, match="at least one"):
         Chain([])
+
+
+@pytest.mark.parametrize("domain", [patch(), Grid((6, 5), (1.0, 2.0)), Grid((3, 4, 5), (1.0, 1.0, 1.0))])
+def test_energy_is_held_and_means_stay(domain):
+    z, previous = torch.randn(2, 3, 2, *domain.shape, generator=generator(30), dtype=torch.float64)
+    z = ConservedMean(domain).project(
+        z, previous
+    )  # else its means may carry more energy than is admissible
+    constraint = Energy(domain)
+    u = constraint.project(z, previous)
+    w = domain.weights() / domain.weights().sum()
+    axes = tuple(range(1, previous.ndim))
+    torch.testing.assert_close(
+        0.5 * (u.square() * w).sum(dim=axes),
+        0.5 * (previous.square() * w).sum(dim=axes),
+        rtol=1e-14,
+        atol=0,
+    )
+    means = ConservedMean(domain)
+    torch.testing.assert_close(means.mean(u), means.mean(z), rtol=0, atol=1e-15)
+    torch.testing.assert_close(constraint.project(u, previous), u, rtol=0, atol=1e-14)
+    assert float(constraint.violation(u, previous).max()) < 1e-14
+    assert float(constraint.violation(z, previous).min()) > 1e-3
+
+
+def test_energy_may_fall_and_not_grow():
+    grid = Grid((16,), (1.0,))
+    previous = torch.randn(2, 1, 16, generator=generator(31), dtype=torch.float64)
+    previous = previous - previous.mean(-1, keepdim=True)
+    constraint = Energy(grid, "decaying")
+    smaller = 0.5 * previous
+    assert torch.equal(constraint.project(smaller, previous), smaller)
+    grown = constraint.project(2 * previous, previous)
+    torch.testing.assert_close(constraint.energy(grown), constraint.energy(previous), rtol=1e-14, atol=0)
+    bounded = Energy(grid, "bounded", lower=0.2, upper=0.3)
+    for size, expected in ((1e-3, 0.2), (1e3, 0.3)):
+        found = bounded.energy(bounded.project(size * previous))
+        torch.testing.assert_close(found, torch.full_like(found, expected), rtol=1e-13, atol=0)
+    flat = torch.full((1, 1, 16), 3.0, dtype=torch.float64)
+    assert torch.equal(bounded.project(flat), flat)
+    assert float(bounded.violation(flat)) == pytest.approx(4.5 - 0.3)
+
+
+def test_energy_is_differentiable_and_keeps_flow_free_of_divergence():
+    grid = Grid((6, 8), (1.0, 1.0))
+    z, previous = torch.randn(2, 1, 2, 6, 8, generator=generator(32), dtype=torch.float64)
+    solenoidal = DivergenceFree(grid)
+    chain = Chain([solenoidal, Energy(grid)])
+    chain.check(chain.project(z, previous), previous, tolerance=1e-13)
+    z.requires_grad_()
+    assert torch.autograd.gradcheck(lambda x: Energy(grid).project(x, previous), (z,))
+    assert torch.autograd.gradcheck(lambda x: Energy(grid, "bounded", upper=0.1).project(x), (z,))
+    same = previous.clone().requires_grad_()
+    Energy(grid).project(same, previous).sum().backward()
+    assert torch.isfinite(same.grad).all()
+
+
+def test_energy_of_float32_drifts_by_rounding_in_ten_thousand_steps():
+    grid = Grid((32,), (1.0,))
+    constraint = Energy(grid)
+    chain = Chain([ConservedMean(grid), constraint])
+    u = first = torch.randn(4, 1, 32, generator=generator(33))
+    g = generator(34)
+    for _ in range(10_000):
+        u = chain.project(u + 0.1 * torch.randn(u.shape, generator=g), u)
+    start = constraint.energy(first)
+    # A rounding of every point enters the energy as twice its random sum, and 10,000 steps as a random walk.
+    assert float(((constraint.energy(u) - start) / start).abs().max()) < 10_000**0.5 * 6e-8 * 4
+
+
+def test_energy_says_what_is_missing():
+    grid = Grid((8,), (1.0,))
+    for wrong in (
+        {"kind": "bounded"},
+        {"upper": 1.0},
+        {"kind": "bounded", "lower": 2.0, "upper": 1.0},
+        {"kind": "held"},
+    ):
+        with pytest.raises(ValueError, match="Energy got kind"):
+            Energy(grid, **wrong)
+    with pytest.raises(ValueError, match="pass the previous state"):
+        Energy(grid).project(torch.randn(1, 1, 8))
