@@ -97,7 +97,8 @@ class Jacobian:
         if self._target == "identity":
             return w - v
         with torch.no_grad():
-            return w - self._against().push(v)
+            known = self._against().push(v)
+        return w - known
 
     def pull(self, w: Tensor) -> Tensor:
         """J^T w, like u."""
@@ -108,7 +109,8 @@ class Jacobian:
         if self._target == "identity":
             return v - w
         with torch.no_grad():
-            return v - self._against().pull(w)
+            known = self._against().pull(w)
+        return v - known
 
     def dense(self) -> Tensor:
         """J as matrices (B, n, n), by n products; for small systems."""

@@ -1,14 +1,32 @@
 """Penalties on the Jacobian of a step."""
 
+from sciml.regularizers.asymmetry import Asymmetry
 from sciml.regularizers.base import Regularizer
 from sciml.regularizers.frobenius import Frobenius
+from sciml.regularizers.hinge import Hinge
 from sciml.regularizers.jaws import JAWS
+from sciml.regularizers.log_determinant import LogDeterminant
+from sciml.regularizers.spectral_norm import SpectralNorm
+from sciml.regularizers.student_t import StudentT
 
-REGULARIZERS: tuple[type[Regularizer], ...] = (Frobenius, JAWS)
+REGULARIZERS: tuple[type[Regularizer], ...] = (
+    Frobenius,
+    Hinge,
+    SpectralNorm,
+    LogDeterminant,
+    StudentT,
+    Asymmetry,
+    JAWS,
+)
 
 __all__ = [
     "JAWS",
     "REGULARIZERS",
+    "Asymmetry",
     "Frobenius",
+    "Hinge",
+    "LogDeterminant",
     "Regularizer",
+    "SpectralNorm",
+    "StudentT",
 ]

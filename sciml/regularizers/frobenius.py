@@ -7,71 +7,56 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from sciml.jacobian.energy import check_options, jacobian_energy
+from sciml.jacobian.energy import Kind, per_sample
 from sciml.jacobian.probes import Distribution
-from sciml.jacobian.products import Mode, Target
+from sciml.jacobian.products import Mode
 from sciml.regularizers.base import Regularizer
-
-
-def channel_scales(scale: Sequence[float] | Tensor | None, owner: str) -> Tensor | None:
-    """Channel scales as a float64 tensor (C,).
-
-    Raises:
-        ValueError: they are not a list of positive, finite numbers.
-    """
-    if scale is None:
-        return None
-    values = torch.as_tensor(scale, dtype=torch.float64).detach().clone()
-    if values.ndim != 1 or not bool((torch.isfinite(values) & (values > 0)).all()):
-        raise ValueError(f"{owner} got channel scales {values.tolist()}; expected positive numbers (C,).")
-    return values
+from sciml.regularizers.energy import Energy, Target
 
 
 class Frobenius(Regularizer):
-    """Squared Frobenius norm of the Jacobian, estimated with random probes (Hutchinson 1989).
+    """Squared Frobenius norm of the Jacobian, estimated with random probes.
+
+    Without bias, and the gradient too (Hutchinson 1989). Under other names: the contractive penalty (Rifai et al.
+    2011) is this one; adding noise of standard deviation s to the input of a step costs s^2 ||J||_F^2 / n to
+    second order; and the output-projected penalty of Hoffman, Roberts and Yaida (arXiv 1908.02729),
+    C |J^T v|^2 / 2 with v uniform on the unit sphere of the C outputs, is half of
+    `Frobenius(kind="column", distribution="sphere", normalise=False)`.
 
     Args:
-        probes: random directions per state; one, drawn afresh at each call, is unbiased.
+        probes: random directions per state; one, drawn afresh at each call, is unbiased. None takes all unit
+            vectors: exact, for small systems.
         normalise: divide by n, the number of channels times points, so that the identity has the
             penalty one on every grid.
-        target: "identity" penalises J - I, which leaves near-identity steps alone.
+        target: "identity" penalises J - I, which leaves near-identity steps alone; "solver" J - J_ref, the
+            difference from the solver's own Jacobian at the same state, which keeps the true sensitivity.
         scale: a typical size of each channel (C,), where channels have unlike units.
-        distribution: of the directions.
-        mode: how the Jacobian is multiplied, see `jacobian_vector`.
-    """
+        distribution: of the directions; signs scatter least.
+        mode: how the Jacobian is multiplied, see `sciml.jacobian.Jacobian`.
+        kind: "row" by products J v, "column" by J^T v: the same number on average, at a lower cost.
+        solver: for the target of that name: a step, in the model's units and precision.
 
-    scale: Tensor | None
+    Raises:
+        ValueError: an option is unknown or out of range.
+    """
 
     def __init__(
         self,
-        probes: int = 1,
+        probes: int | None = 1,
         normalise: bool = True,
         target: Target | None = None,
         scale: Sequence[float] | Tensor | None = None,
         distribution: Distribution = "rademacher",
         mode: Mode = "auto",
+        kind: Kind = "row",
+        solver: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         super().__init__()
-        check_options("row", probes, distribution, mode, target)
-        self.probes = probes
         self.normalise = normalise
-        self.target = target
-        self.distribution = distribution
-        self.mode = mode
-        self.register_buffer("scale", channel_scales(scale, "Frobenius"), persistent=False)
+        self.energy = Energy(kind, probes, target, solver, scale, distribution, mode, "Frobenius")
 
     def forward(
         self, step: Callable[[Tensor], Tensor], u: Tensor, generator: torch.Generator | None = None
     ) -> Tensor:
-        energy = jacobian_energy(
-            step,
-            u,
-            probes=self.probes,
-            distribution=self.distribution,
-            mode=self.mode,
-            target=self.target,
-            scale=self.scale,
-            generator=generator,
-        )
-        total = energy.flatten(1).sum(dim=1)
+        total = per_sample(self.energy(step, u, generator))
         return total / u[0].numel() if self.normalise else total

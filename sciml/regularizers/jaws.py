@@ -8,11 +8,11 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from sciml.jacobian.energy import check_options, jacobian_energy
+from sciml.jacobian.energy import Kind, per_sample
 from sciml.jacobian.probes import Distribution
-from sciml.jacobian.products import Mode, Target, per_channel
+from sciml.jacobian.products import Mode, per_channel
 from sciml.regularizers.base import Regularizer
-from sciml.regularizers.frobenius import channel_scales
+from sciml.regularizers.energy import Energy, Target
 
 Points = Literal["grid", "mesh"]
 Padding = Literal["circular", "replicate", "zeros"]
@@ -61,18 +61,21 @@ class JAWS(Regularizer):
         width: hidden channels of the head.
         kernel: odd width of its convolutions.
         limits: smallest and largest s.
-        probes: random directions per state.
+        probes: random directions per state; None takes all unit vectors.
         scale: a typical size of each channel (C,); divides the state that the head reads, and the
             Jacobian where channels have unlike units.
-        target: "identity" penalises J - I.
+        target: "identity" penalises J - I, "solver" J - J_ref of the solver at the same states.
         distribution: of the directions.
-        mode: how the Jacobian is multiplied, see `jacobian_vector`.
+        mode: how the Jacobian is multiplied, see `sciml.jacobian.Jacobian`.
+        kind: "row", by which fronts are where errors grow; "column" is displaced by what flows in a step.
+        hyperprior: shape a and scale b of an inverse-gamma prior of exp(s), which keeps s from running off where
+            the step becomes insensitive: mean of exp(-s) (q + 2 b) + (1 + 2 a) s, with its optimum at
+            s = log((E[q] + 2 b) / (1 + 2 a)). `StudentT` is what remains without a head.
+        solver: for the target of that name.
 
     Raises:
         ValueError: an option is unknown, or a state does not have the promised axes and channels.
     """
-
-    scale: Tensor | None
 
     def __init__(
         self,
@@ -83,14 +86,16 @@ class JAWS(Regularizer):
         width: int = 16,
         kernel: int = 7,
         limits: tuple[float, float] = (-6.0, 4.0),
-        probes: int = 1,
+        probes: int | None = 1,
         scale: Sequence[float] | Tensor | None = None,
         target: Target | None = None,
         distribution: Distribution = "rademacher",
         mode: Mode = "auto",
+        kind: Kind = "row",
+        hyperprior: tuple[float, float] | None = None,
+        solver: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         super().__init__()
-        check_options("row", probes, distribution, mode, target)
         if dimension not in (1, 2, 3) or channels < 1 or width < 1:
             raise ValueError(
                 f"JAWS got channels={channels}, dimension={dimension}, width={width}; expected positive "
@@ -105,17 +110,15 @@ class JAWS(Regularizer):
             raise ValueError(f"JAWS got kernel={kernel}; expected an odd number.")
         if not limits[0] < 0 < limits[1]:
             raise ValueError(f"JAWS got limits {limits}; expected low < 0 < high, since s starts at 0.")
-        sizes = channel_scales(scale, "JAWS")
-        if sizes is not None and len(sizes) != channels:
-            raise ValueError(f"JAWS got {len(sizes)} channel scales for {channels} channels.")
+        if hyperprior is not None and not (len(hyperprior) == 2 and min(hyperprior) > 0):
+            raise ValueError(f"JAWS got hyperprior={hyperprior}; expected two positive numbers (a, b).")
+        self.energy = Energy(kind, probes, target, solver, scale, distribution, mode, "JAWS")
+        if self.energy.scale is not None and len(self.energy.scale) != channels:
+            raise ValueError(f"JAWS got {len(self.energy.scale)} channel scales for {channels} channels.")
         self.channels = channels
         self.axes = dimension if points == "grid" else 1
         self.limits = (float(limits[0]), float(limits[1]))
-        self.probes = probes
-        self.target = target
-        self.distribution = distribution
-        self.mode = mode
-        self.register_buffer("scale", sizes, persistent=False)
+        self.hyperprior = (0.0, 0.0) if hyperprior is None else (float(hyperprior[0]), float(hyperprior[1]))
         convolution = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[self.axes - 1]
         k = kernel if points == "grid" else 1
         last = convolution(width, 1, k, padding=k // 2, padding_mode=padding)
@@ -133,34 +136,20 @@ class JAWS(Regularizer):
                 f"JAWS got a state of shape {tuple(u.shape)}; expected (B, {self.channels}, ...) with "
                 f"{self.axes} axes of points. For nodes of a mesh, (B, C, N), use points='mesh'."
             )
-        size = per_channel(self.scale, u)
+        size = per_channel(self.energy.scale, u)
         return self.head(u if size is None else u / size)[:, 0]
 
     def log_variance(self, u: Tensor) -> Tensor:
         """The field s, (B, C, *points) -> (B, *points)."""
         return _Clamp.apply(self._raw(u), *self.limits)
 
-    def energy(
-        self, step: Callable[[Tensor], Tensor], u: Tensor, generator: torch.Generator | None = None
-    ) -> Tensor:
-        """The row energies q that the penalty uses, (B, *points)."""
-        return jacobian_energy(
-            step,
-            u,
-            probes=self.probes,
-            distribution=self.distribution,
-            mode=self.mode,
-            target=self.target,
-            scale=self.scale,
-            generator=generator,
-        )
-
     def forward(
         self, step: Callable[[Tensor], Tensor], u: Tensor, generator: torch.Generator | None = None
     ) -> Tensor:
         s = self.log_variance(u)
         q = self.energy(step, u, generator)
-        return (torch.exp(-s) * q + s).flatten(1).mean(dim=1)
+        a, b = self.hyperprior
+        return per_sample(torch.exp(-s) * (q + 2 * b) + (1 + 2 * a) * s) / s[0].numel()
 
     def diagnostics(
         self, step: Callable[[Tensor], Tensor], u: Tensor, generator: torch.Generator | None = None

@@ -10,17 +10,52 @@ from torch import Tensor, nn
 
 from sciml import Grid
 from sciml.constraints import ConservedMean
-from sciml.regularizers import JAWS, REGULARIZERS, Frobenius, Regularizer
+from sciml.regularizers import (
+    JAWS,
+    REGULARIZERS,
+    Asymmetry,
+    Frobenius,
+    Hinge,
+    LogDeterminant,
+    Regularizer,
+    SpectralNorm,
+    StudentT,
+)
+
+
+def damped(u: Tensor) -> Tensor:
+    """A reference step."""
+    return 0.9 * u - 0.1 * u.roll(1, -1) * u
+
 
 CASES: dict[type[Regularizer], list[Callable[[int, int], Regularizer]]] = {
     Frobenius: [
         lambda channels, dimension: Frobenius(),
         lambda channels, dimension: Frobenius(probes=2, target="identity", scale=[0.5] * channels),
     ],
-    JAWS: [lambda channels, dimension: JAWS(channels, dimension, kernel=3, width=4)],
+    Hinge: [lambda channels, dimension: Hinge(0.5, target="identity")],
+    SpectralNorm: [
+        # So many iterations that the direction, which is held in the gradient, has converged.
+        lambda channels, dimension: SpectralNorm(50, form="square"),
+        lambda channels, dimension: SpectralNorm(50, limit=0.1, target="solver", solver=damped),
+    ],
+    LogDeterminant: [
+        lambda channels, dimension: LogDeterminant(-0.1),
+        lambda channels, dimension: LogDeterminant(
+            method="series", terms=3, solver=damped, normalise=False
+        ),
+    ],
+    StudentT: [lambda channels, dimension: StudentT(kind="column")],
+    Asymmetry: [lambda channels, dimension: Asymmetry(scale=[0.5] * channels)],
+    JAWS: [
+        lambda channels, dimension: JAWS(channels, dimension, kernel=3, width=4),
+        lambda channels, dimension: JAWS(
+            channels, dimension, kernel=3, width=4, hyperprior=(0.5, 0.1), target="solver", solver=damped
+        ),
+    ],
 }
 FLAT = [make for makes in CASES.values() for make in makes]
-NON_NEGATIVE = (Frobenius,)
+POSITIVE = (Frobenius, Hinge, SpectralNorm)
 
 
 class FourierStep(nn.Module):
@@ -59,7 +94,7 @@ class TestEvery:
         value = regularizer(step, u, torch.Generator().manual_seed(2))
         assert value.shape == (3,)
         assert torch.isfinite(value).all()
-        if isinstance(regularizer, NON_NEGATIVE):
+        if isinstance(regularizer, POSITIVE):
             assert (value > 0).all()
 
     def test_equal_generators_give_equal_bits(self, make, shape):
