@@ -7,7 +7,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from sciml.jacobian.remembered import Remembered
 from sciml.objectives.base import Objective, Parts
+from sciml.objectives.schedules import Schedule
 from sciml.regularizers.base import Regularizer
 
 
@@ -24,7 +26,7 @@ class Regularized(Objective):
     Args:
         objective: gives L.
         regularizer: gives R, (B,).
-        weight: w after the warm-up, 0 or more.
+        weight: w after the warm-up, 0 or more; a number or a schedule.
         warmup: number of training updates.
         scale_free: take the logarithm of the loss.
         floor: added under the logarithm.
@@ -41,14 +43,15 @@ class Regularized(Objective):
         self,
         objective: Objective,
         regularizer: Regularizer,
-        weight: float = 0.01,
+        weight: float | Schedule = 0.01,
         warmup: int = 0,
         scale_free: bool = True,
         floor: float = 1e-12,
         every: int = 1,
     ) -> None:
         super().__init__()
-        if not weight >= 0 or warmup < 0 or not floor > 0 or every < 1:
+        least = weight.limits[0] if isinstance(weight, Schedule) else weight
+        if not least >= 0 or warmup < 0 or not floor > 0 or every < 1:
             raise ValueError(
                 f"Regularized got weight={weight}, warmup={warmup}, floor={floor}, every={every}; expected "
                 "weight and warm-up of 0 or more, a positive floor and every >= 1."
@@ -56,7 +59,7 @@ class Regularized(Objective):
         self.objective = objective
         self.horizon = objective.horizon
         self.regularizer = regularizer
-        self.weight = float(weight)
+        self.weight = weight
         self.warmup = int(warmup)
         self.scale_free = scale_free
         self.floor = float(floor)
@@ -65,9 +68,10 @@ class Regularized(Objective):
 
     def current_weight(self) -> Tensor:
         """w at the present update."""
+        weight = self.weight.at(int(self.updates)) if isinstance(self.weight, Schedule) else self.weight
         if self.warmup == 0:
-            return torch.full((), self.weight, dtype=torch.float64, device=self.updates.device)
-        return self.weight * (self.updates.to(torch.float64) / self.warmup).clamp(max=1.0)
+            return torch.full((), weight, dtype=torch.float64, device=self.updates.device)
+        return weight * (self.updates.to(torch.float64) / self.warmup).clamp(max=1.0)
 
     def forward(
         self,
@@ -75,12 +79,16 @@ class Regularized(Objective):
         window: Tensor,
         generator: torch.Generator | None = None,
     ) -> tuple[Tensor, Parts]:
+        penalty = None
+        if not self.training or self.every == 1 or int(self.updates) % self.every == 0:
+            step = Remembered(step)  # what the penalty computes at the first state, the loss need not
+            penalty = self.regularizer(step, window[:, 0], generator).mean()
         loss, parts = self.objective(step, window, generator)
         weight = self.current_weight().to(loss.dtype)
         total = torch.log(loss + self.floor) if self.scale_free else loss
-        penalty = loss.new_full((), torch.nan)
-        if not self.training or self.every == 1 or int(self.updates) % self.every == 0:
-            penalty = self.regularizer(step, window[:, 0], generator).mean()
+        if penalty is None:
+            penalty = loss.new_full((), torch.nan)
+        else:
             total = total + weight * (self.every if self.training else 1) * penalty
         if self.training:
             self.updates += 1
