@@ -27,6 +27,7 @@ does not hold up the others, is listed in failures.json, and makes the exit stat
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from sciml.experiments.cli import Result
@@ -59,7 +60,7 @@ def add_arguments(parser: jsonargparse.ArgumentParser) -> None:
 def execute(arguments: Namespace, reporter: Reporter) -> Result:
     from pathlib import Path
 
-    from sciml.experiments.run import compare, summary_text
+    from sciml.experiments.study.conclude import conclude, text
     from sciml.experiments.study.conduct import conduct
     from sciml.experiments.study.plan import read_plan
 
@@ -67,20 +68,29 @@ def execute(arguments: Namespace, reporter: Reporter) -> Result:
     out = Path(arguments.get("out") or Path("runs") / plan.name)
     root = Path(arguments.get("data_root") or "data")
     runs = conduct(plan, out, root, reporter, arguments.get("workers"), arguments.get("scheduler"))
+    with reporter.task("compare the rows", 1) as task:
+        conclusion = conclude(plan, runs, out)
+        task.update(1)
     failures = [failure for run in runs for failure in run.failures]
-    folders = [run.folder for run in runs if (run.folder.path / "summary.json").is_file()]
-    lines, summaries = [], {}
-    for folder in folders:
-        summaries[folder.path.name] = json.loads((folder.path / "summary.json").read_text())
-        lines += [f"{folder.path.name}:", summary_text(summaries[folder.path.name]), ""]
-    page = out / "report.html" if len(runs) == 1 else compare(folders, out / "comparison.html")
-    lines.append(f"report: {page}")
+    lines = [text(plan, conclusion), f"leaderboard: {conclusion.page}"]
+    if len(runs) == 1:
+        lines.append(f"report: {out / 'report.html'}")
     if failures:
         lines += [
             "",
             f"{len(failures)} failed (see {out / 'failures.json'}); the same command tries them again:",
         ]
         lines += [f"  {failure.text()}" for failure in failures]
-    return Result(
-        {"folder": out, "report": page, "runs": summaries}, "\n".join(lines), status=1 if failures else 0
-    )
+    summaries = {
+        run.cell.label: json.loads((run.folder.path / "summary.json").read_text())
+        for run in runs
+        if (run.folder.path / "summary.json").is_file()
+    }
+    data = {
+        "folder": out,
+        "leaderboard": conclusion.page,
+        "table": out / "table.md",
+        "runs": summaries,
+        "failures": [asdict(failure) for failure in failures],
+    }
+    return Result(data, "\n".join(lines), status=1 if failures else 0)

@@ -45,12 +45,16 @@ class Budget:
         return f"equal wall time: {self.seconds:g} s for every training"
 
 
+LEADS: tuple[int | str, ...] = ("trained", "last", "mean")
+
+
 @dataclass(frozen=True)
 class Comparison:
     """How rows are compared.
 
     Args:
-        metric: which one, as in metrics.csv.
+        metric: a positive one, smaller is better, as in metrics.csv; the nRMSE of rollouts and the relative L2 error of
+            maps if left out.
         leads: lead steps, or "trained" (the training horizon), "last", and "mean", the geometric mean over all lead
             times in metrics.csv; for maps, names of test sets.
         cap: an error that is larger, or not finite, or of a training that failed, counts as this one.
@@ -62,8 +66,8 @@ class Comparison:
         ValueError: a number is out of its range.
     """
 
-    metric: str = "nrmse"
-    leads: list[int | str] = field(default_factory=lambda: ["trained", "last", "mean"])
+    metric: str | None = None
+    leads: list[int | str] = field(default_factory=lambda: list(LEADS))
     cap: float = 10.0
     draws: int = 2000
     seed: int = 0

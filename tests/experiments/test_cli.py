@@ -66,7 +66,9 @@ def test_a_matrix_is_run_cell_by_cell(here, capsys, tmp_path):
     content["evaluation"] = {"steps": 2, "solvers": [], "pictures": False}
     file.write_text(yaml.safe_dump(content))
     text = output(capsys, "study", str(file), "--workers", "1", "--out", str(tmp_path / "two"))
-    assert "updates=1:" in text and (tmp_path / "two" / "comparison.html").is_file()
+    assert "leaderboard:" in text and (tmp_path / "two" / "leaderboard.html").is_file()
+    lines = (tmp_path / "two" / "summary.csv").read_text().splitlines()
+    assert [line.split(",")[0] for line in lines] == ["updates", "1", "2"]
     assert (tmp_path / "two/updates=2/checkpoints/conv/seed-0.pt").is_file()
 
 
