@@ -361,11 +361,11 @@ def load_recipe(name: str | Path) -> Recipe:
         except SyntaxError as error:
             raise UserError(f"The recipe file {path} is not valid Python: {error}.") from error
     else:
-        near = difflib.get_close_matches(text, known, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
+        near = difflib.get_close_matches(text, known, n=3)
+        hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
         raise UserError(
-            f"There is no recipe {text!r}.{hint} Known recipes: {', '.join(known)}. Your own one works by the "
-            "path of its .py or .yaml file."
+            f"There is no recipe {text!r}.{hint} `sciml list recipes` names all {len(known)}. Your own one works by "
+            "the path of its .py or .yaml file."
         )
     recipe = getattr(module, "RECIPE", None)
     if not isinstance(recipe, Recipe):
