@@ -11,6 +11,21 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from sciml.models.bundled import Bundled
     from sciml.models.dissipative import Dissipative
+    from sciml.models.forecasters import (
+        EDMD,
+        NVAR,
+        Analog,
+        Climatology,
+        EchoState,
+        ForecastSurrogate,
+        Fourier,
+        KernelFeatures,
+        Modes,
+        Monomials,
+        Persistence,
+        RadialBasis,
+        RandomFourier,
+    )
     from sciml.models.graphs import MeshGraphNet
     from sciml.models.latent.plrnn import PLRNN, MemoryPrior
     from sciml.models.lead_time import AtLead, LeadTime
@@ -33,7 +48,23 @@ if TYPE_CHECKING:
 MODELS = ("FNO", "UNet", "ConvNet", "MeshGraphNet", "PINN", "PLRNN")
 """Names of the networks, each an attribute of this module."""
 
+FORECASTERS = ("Persistence", "Climatology", "NVAR", "EchoState", "EDMD", "Analog")
+"""Names of what is fitted in closed form, which a study takes in the place of a network."""
+
 _HOMES = {
+    "Analog": "forecasters.analog",
+    "Climatology": "forecasters.naive",
+    "EDMD": "forecasters.dmd",
+    "EchoState": "forecasters.echo_state",
+    "ForecastSurrogate": "forecasters.surrogate",
+    "Fourier": "forecasters.dictionary",
+    "KernelFeatures": "forecasters.dictionary",
+    "Modes": "forecasters.dictionary",
+    "Monomials": "forecasters.dictionary",
+    "NVAR": "forecasters.nvar",
+    "Persistence": "forecasters.naive",
+    "RadialBasis": "forecasters.dictionary",
+    "RandomFourier": "forecasters.dictionary",
     "FNO": "operators.fno",
     "UNet": "operators.unet",
     "ConvNet": "operators.conv_net",
@@ -57,22 +88,36 @@ _HOMES = {
 }
 
 __all__ = [
+    "EDMD",
     "FNO",
+    "FORECASTERS",
     "MODELS",
+    "NVAR",
     "PINN",
     "PLRNN",
+    "Analog",
     "AtLead",
     "Bundled",
+    "Climatology",
     "Constrained",
     "ConvNet",
     "Corrected",
     "Dissipative",
+    "EchoState",
+    "ForecastSurrogate",
+    "Fourier",
     "HoldNodes",
+    "KernelFeatures",
     "LeadTime",
     "MemoryPrior",
     "MeshGraphNet",
+    "Modes",
+    "Monomials",
     "Normalized",
     "NormalizedMap",
+    "Persistence",
+    "RadialBasis",
+    "RandomFourier",
     "Refined",
     "Residual",
     "Surrogate",

@@ -1,5 +1,5 @@
-"""Name what there is, with a line on each: equations, recipes, models, constraints, regularisers, objectives,
-metrics, studies. A class of your own needs no entry anywhere: give it as path/to/file.py:ClassName.
+"""Name what there is, with a line on each: equations, recipes, models, forecasters, constraints, regularisers,
+objectives, metrics, studies. A class of your own needs no entry anywhere: give it as path/to/file.py:ClassName.
 """
 
 from __future__ import annotations
@@ -20,7 +20,16 @@ if TYPE_CHECKING:
 EXAMPLES = ("sciml list", "sciml list studies", "sciml list models --json")
 
 Topic = Literal[
-    "pdes", "odes", "recipes", "models", "constraints", "regularizers", "objectives", "metrics", "studies"
+    "pdes",
+    "odes",
+    "recipes",
+    "models",
+    "forecasters",
+    "constraints",
+    "regularizers",
+    "objectives",
+    "metrics",
+    "studies",
 ]
 
 # Topic -> (module, the visible tuple or dictionary there that lists it).
@@ -28,6 +37,7 @@ LISTS: dict[str, tuple[str, str]] = {
     "pdes": ("sciml.pdes", "PDES"),
     "odes": ("sciml.odes", "ODES"),
     "models": ("sciml.models", "MODELS"),
+    "forecasters": ("sciml.models", "FORECASTERS"),
     "constraints": ("sciml.constraints", "CONSTRAINTS"),
     "regularizers": ("sciml.regularizers", "REGULARIZERS"),
     "objectives": ("sciml.objectives", "OBJECTIVES"),
