@@ -27,7 +27,7 @@ if TYPE_CHECKING:
         RandomFourier,
     )
     from sciml.models.graphs import MeshGraphNet
-    from sciml.models.latent.plrnn import PLRNN, MemoryPrior
+    from sciml.models.latent import PLRNN, MemoryPrior, ObservationPrior, Observed
     from sciml.models.lead_time import AtLead, LeadTime
     from sciml.models.operators.conv_net import ConvNet
     from sciml.models.operators.fno import FNO
@@ -72,6 +72,8 @@ _HOMES = {
     "PINN": "pinns.pinn",
     "PLRNN": "latent.plrnn",
     "MemoryPrior": "latent.plrnn",
+    "ObservationPrior": "latent.observed",
+    "Observed": "latent.observed",
     "AtLead": "lead_time",
     "Bundled": "bundled",
     "Dissipative": "dissipative",
@@ -115,6 +117,8 @@ __all__ = [
     "Monomials",
     "Normalized",
     "NormalizedMap",
+    "ObservationPrior",
+    "Observed",
     "Persistence",
     "RadialBasis",
     "RandomFourier",

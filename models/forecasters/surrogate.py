@@ -1,4 +1,4 @@
-"""A forecaster between states in physical units, as a study trains and judges it."""
+"""What carries numbers of its own along, between states in physical units, as a study trains and judges it."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ from torch import Tensor, nn
 
 from sciml.domains import Domain
 from sciml.models.forecasters.base import Forecaster
+from sciml.models.latent.observed import Observed
 
 
 class ForecastSurrogate(nn.Module):
-    """A forecaster of normalised states, seen from states (B, C, *points) in physical units.
+    """A forecaster, or latent dynamics, of normalised states, seen from states (B, C, *points) in physical units.
 
     It has the time step, domain and channels of a Step, and is one where a single state is history enough. Others
     begin with several states: `begin`, `advance` and `show`, or `forecast`.
 
     Args:
-        forecaster: of states laid flat.
+        forecaster: of states laid flat; an `Observed` is trained by gradients and not fitted.
         mean: of each channel (C,).
         std: of each channel (C,).
         dt: time that one step advances.
@@ -31,7 +32,7 @@ class ForecastSurrogate(nn.Module):
 
     def __init__(
         self,
-        forecaster: Forecaster,
+        forecaster: Forecaster | Observed,
         mean: Tensor,
         std: Tensor,
         dt: float,
@@ -69,7 +70,13 @@ class ForecastSurrogate(nn.Module):
         return ((u.double() - mean) / std).flatten(2)
 
     def fit(self, trajectories: Tensor, generator: torch.Generator | None = None) -> None:
-        """Learn from trajectories (B, T, C, *points)."""
+        """Learn from trajectories (B, T, C, *points).
+
+        Raises:
+            ValueError: they do not suit the forecaster, or it is trained by gradients.
+        """
+        if not isinstance(self.forecaster, Forecaster):
+            raise ValueError(f"a {type(self.forecaster).__name__} is trained by gradients, not fitted.")
         self.forecaster.fit(self._flat(trajectories), generator)
 
     @torch.no_grad()
@@ -98,7 +105,7 @@ class ForecastSurrogate(nn.Module):
         """The states (B, C, *points) in physical units that it stands for."""
         flat = self.forecaster.show(carried)
         mean, std = self._scale(flat)
-        return flat.reshape(len(flat), len(self.channels), *self._points) * std + mean
+        return flat.double().reshape(len(flat), len(self.channels), *self._points) * std + mean
 
     def forecast(self, history: Tensor, steps: int) -> Tensor:
         """The next states: history (B, T >= history, C, *points) -> (B, steps, C, *points)."""

@@ -11,7 +11,8 @@ import torch
 from sciml import rollout
 from sciml.domains import Point
 from sciml.jacobian import lyapunov_spectrum
-from sciml.models.latent import PLRNN, MemoryPrior
+from sciml.models.latent import PLRNN, MemoryPrior, ObservationPrior, Observed
+from sciml.objectives import GeneralizedTeacherForcing
 from sciml.step import FunctionStep
 
 torch.set_num_threads(1)
@@ -89,7 +90,7 @@ def test_a_clipped_map_never_leaves_its_ball():
         model.diagonal.copy_(torch.tensor([0.9, -0.7, 0.95], dtype=torch.float64))
     z = torch.randn(4, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     z = 1e3 * z / z.norm(dim=1, keepdim=True)
-    radius = float(model.radius())
+    radius = float(model.radius().detach())
     inside = torch.zeros(4, dtype=torch.bool)
     form = model.form()
     with torch.no_grad():
@@ -206,3 +207,45 @@ def test_wrong_arguments_are_refused():
         PLRNN(3)(torch.zeros(2, 3, 4))
     with pytest.raises(ValueError, match="at least 1"):
         PLRNN(3).cycles(0)
+
+
+def test_an_affine_view_is_a_step_of_what_is_seen():
+    torch.manual_seed(0)
+    seen = Observed(PLRNN(3, hidden=8), 5, 3).double()
+    z = torch.randn(4, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    x = seen.observe(z)
+    torch.testing.assert_close(seen.infer(x), z, rtol=1e-10, atol=1e-12)
+    # Seen from outside or carried along inside, it is the same path.
+    outside, carried = x, seen.begin(x.unsqueeze(1))
+    for _ in range(5):
+        outside, carried = seen(outside), seen.advance(carried)
+    torch.testing.assert_close(outside, seen.show(carried), rtol=1e-10, atol=1e-10)
+    prior = ObservationPrior(size=0.5)
+    assert float(prior(seen, x)[0]) == pytest.approx(0.5 * 3, abs=1e-6)  # orthonormal at first
+    with torch.no_grad():
+        seen.matrix[:, 0] *= 2
+    assert float(prior(seen, x)[0]) == pytest.approx((1 - 2) ** 2 + 0.5 * 6, abs=1e-6)
+
+
+def test_teacher_forcing_through_a_view():
+    torch.manual_seed(0)
+    window = torch.randn(3, 9, 4, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    affine = Observed(PLRNN(4, hidden=8), 4, 4).double()
+    # A square view of full rank: in the latent states the forcing is that of the observed ones.
+    loss, _ = GeneralizedTeacherForcing(8, 0.3)(affine, window)
+    direct, _ = GeneralizedTeacherForcing(8, 0.3)(affine.forward, window)
+    torch.testing.assert_close(loss, direct, rtol=1e-9, atol=0)
+    partial = Observed(PLRNN(6, hidden=8), 4, 6, "partial").double()
+    loss, _ = GeneralizedTeacherForcing(8, 0.3)(partial, window)
+    z, total = partial.infer(window[:, 0]), 0.0
+    for t in range(1, 9):
+        z = partial.f(z)
+        total = total + (z[:, :4] - window[:, t]).square().mean() / 8
+        z = torch.cat([0.7 * z[:, :4] + 0.3 * window[:, t], z[:, 4:]], dim=1)
+    torch.testing.assert_close(loss, total, rtol=1e-12, atol=0)
+    loss.backward()
+    assert float(partial.guess.grad.abs().max()) > 0
+    with pytest.raises(ValueError, match="needs more latent"):
+        Observed(PLRNN(3), 4, 3, "partial")
+    with pytest.raises(ValueError, match="at most as many"):
+        Observed(PLRNN(5), 4, 5)
