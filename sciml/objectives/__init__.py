@@ -1,6 +1,11 @@
 """Training losses as values."""
 
+from sciml.objectives.all_pairs import AllPairs
 from sciml.objectives.base import Discrepancy, Distance, Objective, Parts
+from sciml.objectives.chains import DivertedChain, MixedChain
+from sciml.objectives.dissipativity import Dissipativity
+from sciml.objectives.distances import LogSpectrum, PerState, Sobolev
+from sciml.objectives.equation_residual import EquationResidual, SolverDefect
 from sciml.objectives.forced import (
     AdaptiveAlpha,
     Alpha,
@@ -8,9 +13,11 @@ from sciml.objectives.forced import (
     GeneralizedTeacherForcing,
     SparseTeacherForcing,
 )
+from sciml.objectives.invariant_measure import Gradients, InvariantMeasure, States, Statistics, Together
 from sciml.objectives.maps import MapObjective, RelativeL2Map
 from sciml.objectives.noisy import NoisyOneStep
 from sciml.objectives.pushforward import Pushforward
+from sciml.objectives.refinement import Refinement
 from sciml.objectives.regularized import Regularized
 from sciml.objectives.residual import Collocation, Residual
 from sciml.objectives.schedules import Constant, Doubling, Geometric, Ramp, Schedule, Stairs
@@ -24,6 +31,11 @@ OBJECTIVES: tuple[type[Objective], ...] = (
     Unrolled,
     Pushforward,
     NoisyOneStep,
+    DivertedChain,
+    MixedChain,
+    AllPairs,
+    Refinement,
+    Dissipativity,
     GeneralizedTeacherForcing,
     SparseTeacherForcing,
     Regularized,
@@ -33,34 +45,49 @@ OBJECTIVES: tuple[type[Objective], ...] = (
 __all__ = [
     "OBJECTIVES",
     "AdaptiveAlpha",
+    "AllPairs",
     "Alpha",
     "AnnealedAlpha",
     "Collocation",
     "Constant",
     "Discrepancy",
+    "Dissipativity",
     "Distance",
     "Diverted",
+    "DivertedChain",
     "Doubling",
+    "EquationResidual",
     "FreeSteps",
     "GeneralizedTeacherForcing",
     "Geometric",
+    "Gradients",
+    "InvariantMeasure",
+    "LogSpectrum",
     "MapObjective",
+    "MixedChain",
     "Noise",
     "NoisyOneStep",
     "Objective",
     "OneStep",
     "Parts",
+    "PerState",
     "Pushforward",
     "Ramp",
     "RandomWalkNoise",
+    "Refinement",
     "Regularized",
     "RelativeL2Map",
     "Residual",
     "Schedule",
+    "Sobolev",
+    "SolverDefect",
     "SparseTeacherForcing",
     "Stairs",
     "Start",
+    "States",
+    "Statistics",
     "Term",
+    "Together",
     "Unrolled",
     "WeightedSum",
 ]

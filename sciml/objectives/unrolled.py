@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +22,8 @@ class Unrolled(Objective):
     With `gradient="full"` the parameters see how they shape later inputs (memory K steps); with "none"
     every input is cut off from its past, which shows the step its own errors but keeps no long-term
     gradient; an integer m cuts after every m steps, between the two (1 is "none", K is "full"). Taxonomy
-    and comparison: List, Chen, Bali and Thuerey, arXiv 2402.12971.
+    and comparison: List, Chen, Bali and Thuerey, arXiv 2402.12971. Where the chain is cut, the gradient
+    of what lies before is taken at once and its activations are given up, so that memory is that of m steps.
 
     Where the rollout starts is a value of its own: at the data, or where a `Start`, or several one after
     the other, have brought it. `start=FreeSteps(2)` with `steps=1` is the pushforward loss, `Noise` with
@@ -44,8 +45,8 @@ class Unrolled(Objective):
         bundle: frames that one call of the step gives (`sciml.step.ahead`); K counts calls, and the loss is
             taken over all K times `bundle` frames.
         terms: further terms on the rollout as a whole, added with their weights.
-        gradient_norms: log |dL/du_k| too, `gradient_k`: how much the loss still feels each state. They are
-            filled in by the backward pass, NaN before it.
+        gradient_norms: log |dL/du_k| too, `gradient_k`: how much this loss still feels each state. They are
+            filled in by the backward pass, at the latest, and NaN before.
 
     Raises:
         ValueError: an argument is out of range, or a window is too short.
@@ -129,6 +130,7 @@ class Unrolled(Objective):
         u = given_state(window, n)
         rows: Tensor | None = None  # samples whose rollout goes on, all of them while None
         own = None if each is None else torch.zeros(len(window), dtype=window.dtype, device=window.device)
+        early = _Early(step, window, enabled=not self.terms)
         terms: list[Tensor] = []
         states = [window[:, n - 1]]
         for k in range(1, most + 1):
@@ -140,6 +142,9 @@ class Unrolled(Objective):
                     rows = on.nonzero().squeeze(1).to(u.device)
             if k > 1 and (k - 1) % self.reach == 0:
                 u = u.detach()
+                if early.enabled:
+                    early.take(self._gathered(terms, own, most * m, each))
+                    terms, own = [], None if own is None else torch.zeros_like(own)
             if m == 1:
                 u = recompute(step, u, use_reentrant=False) if self.checkpoint else step(u)
                 new = [u if n == 1 else u[:, -channels:]]
@@ -165,13 +170,7 @@ class Unrolled(Objective):
                     own = own + loss if rows is None else own.index_add(0, rows, loss)
                 if self.terms:
                     states.append(state)
-        if own is None:
-            total = torch.stack(terms).sum()
-            total = total / len(terms) if self.reduction == "mean" else total
-        else:
-            assert each is not None
-            count = (each * m).to(own)
-            total = (own / count if self.reduction == "mean" else own).mean()
+        total = early.joined(self._gathered(terms, own, most * m, each))
         if self.terms:
             pred, true = torch.stack(states, dim=1), window[:, n - 1 : n + most * m]
             for term in self.terms:
@@ -179,6 +178,14 @@ class Unrolled(Objective):
                 total = total + term.weight() * value
                 parts[term.name] = value.detach()
         return total, parts
+
+    def _gathered(self, terms: list[Tensor], own: Tensor | None, count: int, each: Tensor | None) -> Tensor:
+        """The loss of some of `count` frames: of the batch, or of each sample with its own number of calls."""
+        mean = self.reduction == "mean"
+        if own is None or each is None:
+            total = torch.stack(terms).sum()
+            return total / count if mean else total
+        return (own / (each * self.span.bundle).to(own) if mean else own).mean()
 
 
 class OneStep(Objective):
@@ -202,6 +209,54 @@ class OneStep(Objective):
         generator: torch.Generator | None = None,
     ) -> tuple[Tensor, Parts]:
         return self.unrolled(step, checked_window(window, 2, "OneStep"), generator)
+
+
+class _Early:
+    """Takes gradients of the parts of a loss that nothing later depends on, before the rest is computed.
+
+    A loss cut into pieces needs the activations of one piece at a time only if each piece is differentiated as soon
+    as it is there. The values go on, with their gradients attached.
+    """
+
+    def __init__(self, step: Callable[[Tensor], Tensor], window: Tensor, *, enabled: bool) -> None:
+        found = list(step.parameters()) if isinstance(step, nn.Module) else []
+        self.parameters = [p for p in found if p.requires_grad]
+        self.enabled = (
+            enabled and bool(self.parameters) and torch.is_grad_enabled() and not window.requires_grad
+        )
+        self.value: Tensor | None = None
+        self.gradients: list[Tensor | None] = [None] * len(self.parameters)
+
+    def take(self, loss: Tensor) -> None:
+        """Differentiate a piece and let its graph go."""
+        new = torch.autograd.grad(loss, self.parameters, allow_unused=True)
+        for i, gradient in enumerate(new):
+            known = self.gradients[i]
+            if gradient is not None:
+                self.gradients[i] = gradient if known is None else known + gradient
+        self.value = loss.detach() if self.value is None else self.value + loss.detach()
+
+    def joined(self, loss: Tensor) -> Tensor:
+        """The whole: what was taken, with its gradients, and the last piece."""
+        if self.value is None:
+            return loss
+        pairs = [(p, g) for p, g in zip(self.parameters, self.gradients, strict=True) if g is not None]
+        gradients = [g for _, g in pairs]
+        taken: Tensor = _Attached.apply(self.value, gradients, *(p for p, _ in pairs))
+        return taken + loss
+
+
+class _Attached(torch.autograd.Function):
+    """A value whose gradients in some parameters are known."""
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor, gradients: list[Tensor], *parameters: Tensor) -> Tensor:
+        ctx.gradients = gradients
+        return value.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        return (None, None, *(grads[0] * gradient for gradient in ctx.gradients))
 
 
 def gradient_norm(state: Tensor) -> Tensor:
