@@ -15,8 +15,8 @@ class Shells:
     makes them periodic without a jump.
 
     Attributes:
-        count: shells 0 to count - 1 are resolved along every axis; the corners of the spectral box beyond them
-            are left out.
+        count: shells 0 to count - 1 are resolved along every axis and hold a mode; the corners of the spectral
+            box beyond them are left out.
     """
 
     def __init__(self, grid: Grid, device: torch.device | None = None) -> None:
@@ -30,7 +30,9 @@ class Shells:
             period = length if periodic else 2 * length
             frequencies = torch.fft.rfftfreq if axis == grid.dimension - 1 else torch.fft.fftfreq
             lines.append(frequencies(size, d=1 / size, dtype=torch.float64) * (longest / period))
-            limits.append(n // 2 / length if periodic else 1 / (2 * h))
+            # On cells between walls the last wavenumber of the continued box has no even mode.
+            bounded = 1 / (2 * h) if grid.centering == "node" else (n - 1) / (2 * length)
+            limits.append(n // 2 / length if periodic else bounded)
         squares = torch.stack([k.square() for k in torch.meshgrid(*lines, indexing="ij")]).sum(0)
         # The shift keeps exact integers in their own shell when the sides are not powers of two apart.
         self._index = (squares.sqrt() + 1e-9).floor().long().to(device)
