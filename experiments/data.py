@@ -92,8 +92,15 @@ def _complete(path: Path, settings: Data) -> bool:
     return bool(known.get("complete")) and same and enough
 
 
-def identity(path: Path) -> str:
-    """A short text that changes when the dataset does: recipe and samples, or names and sizes of files."""
+def identity(path: Path, noise: float = 0.0) -> str:
+    """A short text that changes when the dataset does: recipe and samples, or names and sizes of files.
+
+    Args:
+        path: the dataset.
+        noise: added to what is trained on, see `Data`.
+    """
+    if noise:
+        return f"{identity(path)} with noise {noise:g}"
     manifest = path / "manifest.json"
     if manifest.is_file():
         known = json.loads(manifest.read_text())
@@ -212,7 +219,53 @@ def windows(study: Study, dataset: datasets.Dataset, horizon: int) -> TorchDatas
         return InMemory(split.inputs, split.targets)
     if study.kind == "pinn":
         return OneState(reference(study, dataset, samples=1).data[0, :1])
+    if study.data.noise:
+        return NoisyWindows(training_states(study, dataset), horizon + 1)
     return split.windows(history=1, horizon=horizon, stride=study.data.stride)
+
+
+class NoisyWindows(TorchDataset[Any]):
+    """Windows (length, C, *points) of trajectories (B, T, C, *points) in memory.
+
+    Raises:
+        UserError: the trajectories are too short.
+    """
+
+    def __init__(self, states: Tensor, length: int) -> None:
+        if states.shape[1] < length:
+            raise UserError(
+                f"the trajectories have {states.shape[1]} frames and windows need {length}; shorten the horizon or the "
+                "stride."
+            )
+        self.states, self.length = states, length
+
+    def __len__(self) -> int:
+        return len(self.states) * (self.states.shape[1] - self.length + 1)
+
+    def __getitem__(self, index: int) -> Tensor:
+        return self.__getitems__([index])[0]
+
+    def __getitems__(self, indices: list[int]) -> Tensor:
+        sample, frame = np.divmod(np.asarray(indices), self.states.shape[1] - self.length + 1)
+        frames = torch.from_numpy(frame)[:, None] + torch.arange(self.length)
+        return self.states[torch.from_numpy(sample)[:, None], frames]
+
+
+def training_states(study: Study, dataset: datasets.Dataset) -> Tensor:
+    """All training trajectories (B, T, C, *points), one frame per step, with the noise that the study asks for.
+
+    With a stride, those that begin at the frames between are trajectories of their own.
+    """
+    stride = study.data.stride
+    states = dataset[study.data.train].trajectories().data
+    if study.data.noise:
+        # The same for every variant, seed and process: it belongs to the data.
+        generator = torch.Generator().manual_seed(0)
+        drawn = torch.randn(states.shape, generator=generator, dtype=torch.float32)
+        std = dataset.stats.std.to(states).reshape(-1, *[1] * (states.ndim - 3))
+        states = states + study.data.noise * std * drawn
+    whole = (states.shape[1] // stride) * stride
+    return torch.cat([states[:, first:whole:stride] for first in range(stride)]) if stride > 1 else states
 
 
 def reference(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -52,6 +52,22 @@ class Reference:
         u0 = self.frames(samples, 0, 1)[:, 0]
         _require_finite(u0)
         return u0
+
+    def after(self, frames: int) -> Reference:
+        """The same truth, begun so many stored frames later; those before are history for who needs it.
+
+        Raises:
+            UserError: hardly a step would be left.
+        """
+        if frames >= self.reach:
+            raise UserError(
+                f"the test trajectories reach {self.reach} steps, and {frames} of them are needed as history."
+            )
+        return replace(
+            self,
+            reach=self.reach - frames,
+            frames=lambda samples, first, last: self.frames(samples, first + frames, last + frames),
+        )
 
     def known(self, steps: int) -> int:
         """How many of `steps` steps have a truth."""

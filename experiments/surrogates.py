@@ -207,6 +207,8 @@ def build(variant: Variant, facts: Facts, *, seed: int, name: str = "variant") -
         if variant.normalized:
             f = wrappers.NormalizedMap(f, facts.input_mean, facts.input_std, facts.mean, facts.std)
         return f
+    if is_carried(f):
+        return _carried(f, variant, facts, name)
     if variant.residual:
         f = wrappers.Residual(f, *_increment(variant, facts, name))
     if variant.normalized:
@@ -224,6 +226,26 @@ def build(variant: Variant, facts: Facts, *, seed: int, name: str = "variant") -
     if variant.hold:
         f = wrappers.HoldNodes(f, held_nodes(facts.domain, variant.hold, name))
     return wrappers.Surrogate(f, facts.dt, facts.domain, facts.channels)
+
+
+def is_carried(f: nn.Module) -> bool:
+    """Whether a network carries numbers of its own along: a forecaster, or latent dynamics behind an observation."""
+    return all(hasattr(f, name) for name in ("history", "begin", "advance", "show"))
+
+
+def _carried(f: nn.Module, variant: Variant, facts: Facts, name: str) -> nn.Module:
+    """The surrogate around such a network; what increments are is its own business."""
+    from sciml.models import ForecastSurrogate
+
+    if variant.constraint is not None or variant.hold or variant.delta:
+        raise UserError(
+            f"variants.{name}: constraint, hold and delta act on a state that is stepped forward; a "
+            f"{type(f).__name__} carries more than that along. Leave them out."
+        )
+    mean, std = facts.mean, facts.std
+    if not variant.normalized:
+        mean, std = torch.zeros_like(mean), torch.ones_like(std)
+    return ForecastSurrogate(f, mean, std, facts.dt, facts.domain, facts.channels)
 
 
 def held_nodes(domain: Domain, types: Sequence[str], name: str = "variant") -> Tensor:
