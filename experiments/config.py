@@ -105,6 +105,8 @@ class Data:
         train, test: names of the splits used.
         tests: further datasets to test on, label -> path (for maps at other resolutions).
         stride: stored frames per step of the surrogate.
+        noise: standard deviation of normal noise on what is trained on, in units of each channel's standard deviation:
+            observations that are worse than the data. Always the same noise, and none on the test split.
         normalisation: what a channel is measured by where a variant is normalised: "z_score" takes its mean off and
             divides by its standard deviation, "rms" divides by its root mean square and leaves zero where it is.
         hint: what to tell the user when `path` is not there.
@@ -117,6 +119,7 @@ class Data:
     test: str = "test"
     tests: dict[str, str] = field(default_factory=dict)
     stride: int = 1
+    noise: float = 0.0
     normalisation: Literal["z_score", "rms"] = "z_score"
     hint: str = ""
 
@@ -125,6 +128,8 @@ class Data:
             raise ValueError("data has neither recipe nor path; give one (see `sciml list recipes`).")
         if self.stride < 1:
             raise ValueError(f"data.stride is {self.stride}; expected at least 1.")
+        if not self.noise >= 0:
+            raise ValueError(f"data.noise is {self.noise}; expected 0 or more.")
         wrong = {name: n for name, n in self.samples.items() if n < 0}
         if wrong:
             raise ValueError(f"data.samples has {wrong}; expected 0 or more samples per split.")

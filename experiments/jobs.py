@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from sciml.errors import UserError
-from sciml.experiments import components, data, surrogates
+from sciml.experiments import closed_form, components, data, surrogates
 from sciml.experiments.config import Study, TrainingSettings, as_tree, read_study
 from sciml.experiments.progress import Reporter, Task
 from sciml.experiments.training import Tell, fit
@@ -83,7 +83,7 @@ def is_done(work: Job) -> bool:
             f"{path} was trained with other settings: {'; '.join(changed)}. Give the run another folder with "
             "--out, or remove the checkpoint to train anew."
         )
-    identity = data.identity(Path(work.data))
+    identity = data.identity(Path(work.data), study.data.noise)
     if found["data"] != identity:
         raise UserError(
             f"{path} was trained on other data ({found['data']}) than {work.data} ({identity}). Give the run "
@@ -124,6 +124,11 @@ def train(work: Job, tell: Tell | None = None, stop: threading.Event | None = No
     dataset = data.open_dataset(study.data, Path(work.data))
     facts = data.facts(study, dataset)
     surrogate = surrogates.build(variant, facts, seed=work.seed, name=work.variant)
+    made_of = data.identity(Path(work.data), study.data.noise)
+    known = header(study, work.variant, work.seed, facts, made_of)
+    if closed_form.is_fitted_at_once(surrogate):
+        states, place = data.training_states(study, dataset), Path(work.checkpoint)
+        return closed_form.fit_at_once(surrogate, states, place, header=known, seed=work.seed)
     where = f"variants.{work.variant}.objective"
     given = facts.arguments("objective")
     equation = data.equation(dataset)
@@ -140,7 +145,7 @@ def train(work: Job, tell: Tell | None = None, stop: threading.Event | None = No
         windows,
         settings,
         Path(work.checkpoint),
-        header=header(study, work.variant, work.seed, facts, data.identity(Path(work.data))),
+        header=known,
         seed=work.seed,
         units=units,
         tell=tell,

@@ -38,16 +38,38 @@ def rollouts(study: Study, dataset: datasets.Dataset, paths: Paths, out: Path, r
     Raises:
         UserError: a checkpoint is of other data, or there are fewer samples than asked for.
     """
+    loaded: dict[tuple[str, int], Any] = {
+        key: surrogates.load_surrogate(path) for key, path in paths.items()
+    }
+    # All begin where the longest memory does, so that they are asked for the same.
+    before = max(getattr(step, "history", 1) for step in loaded.values()) - 1
+    field = _Field.of(study, dataset, study.evaluation.samples, before)
     entrants = []
-    for (variant, seed), path in paths.items():
-        step: Any = surrogates.load_surrogate(path)
+    for (variant, seed), step in loaded.items():
         dataset.require(step.domain, step.channels)
         count = surrogates.parameter_count(step)
-        entrants.append(contestants.from_step(variant, step, "surrogate", seed=seed, parameters=count))
-    like = entrants[0].step
-    assert like is not None  # a surrogate
-    field = _Field.of(study, dataset, study.evaluation.samples)
+        if hasattr(step, "history"):
+            entrants.append(_carrying(variant, step, field, seed=seed, parameters=count))
+        else:
+            entrants.append(contestants.from_step(variant, step, "surrogate", seed=seed, parameters=count))
+    like = next(iter(loaded.values()))
     _compete(study, field, entrants, [baselines.persistence_baseline(like)], paths, out, reporter)
+
+
+def _carrying(
+    name: str, surrogate: Any, field: _Field, *, seed: int, parameters: int
+) -> contestants.Contestant:
+    """A surrogate that carries more along than a state, from the frames up to the initial one."""
+    first = field.before + 1 - surrogate.history
+
+    def course(samples: slice) -> contestants.Course:
+        def begin(u0: Tensor) -> Tensor:
+            found: Tensor = surrogate.begin(field.stored(samples, first, field.before + 1))
+            return found
+
+        return contestants.Course(surrogate.advance, begin, surrogate.show)
+
+    return contestants.Contestant(name, "surrogate", course, seed, parameters)
 
 
 def functions(study: Study, dataset: datasets.Dataset, paths: Paths, out: Path, reporter: Reporter) -> None:
@@ -108,15 +130,19 @@ class _Field:
         dataset: where they come from.
         split: the test split.
         reference: its first samples as the truth, and the solver that goes on where they end.
+        before: stored frames before the initial state.
+        stored: (samples, first frame, one past the last) of all that is stored -> states (b, n, C, *points).
     """
 
     study: Study
     dataset: datasets.Dataset
     split: datasets.Split
     reference: Reference
+    before: int
+    stored: Callable[[slice, int, int], Tensor]
 
     @classmethod
-    def of(cls, study: Study, dataset: datasets.Dataset, samples: int | None) -> _Field:
+    def of(cls, study: Study, dataset: datasets.Dataset, samples: int | None, before: int = 0) -> _Field:
         """The test split of a study.
 
         Raises:
@@ -136,7 +162,8 @@ class _Field:
             stride=stride,
             onward=data.onward(dataset, split, stride),
         )
-        return cls(study, dataset, split, truth)
+        begun = truth.after(before) if before else truth
+        return cls(study, dataset, split, begun, before, truth.frames)
 
     def equation(self, samples: slice) -> PDE | ODE | None:
         """The equation with the parameters of some samples; None where unknown."""

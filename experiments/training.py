@@ -28,6 +28,8 @@ from sciml.experiments.config import OPTIMIZERS, TrainingSettings
 from sciml.experiments.files import save_tensors, write_text
 from sciml.experiments.meter import Meter
 from sciml.experiments.surrogates import load_weights, read_header
+from sciml.models.wrappers import Normalized
+from sciml.objectives.forced import Latent
 from sciml.optimizers import parameter_groups
 
 # More batches than any time will do.
@@ -59,6 +61,19 @@ class NormalisedView(nn.Module):
         self.register_buffer("std", std.detach().clone(), persistent=False)
         self.mean: Tensor
         self.std: Tensor
+
+    @property
+    def inner(self) -> nn.Module:
+        """What an objective sees: the view, or the network inside where that is the same and knows more of itself.
+
+        Such as its exact Jacobian, or an observation of latent numbers; nothing then goes into changing units.
+        """
+        step: Any = self.step
+        network = getattr(step, "forecaster", None)
+        if network is None and isinstance(getattr(step, "f", None), Normalized):
+            network = step.f.f
+        direct = hasattr(network, "jacobian") or isinstance(network, Latent)
+        return network if isinstance(network, nn.Module) and direct else self
 
     def _shaped(self, values: Tensor, u: Tensor, axis: int) -> Tensor:
         return values.to(u).reshape(-1, *[1] * (u.ndim - 1 - axis))
@@ -131,7 +146,7 @@ class Training(lightning.LightningModule):
             self.generator.manual_seed(self.seed)
         step = self.step
         if self.view is not None:
-            step, batch = self.view, self.view.normalise(batch, axis=2)
+            step, batch = self.view.inner, self.view.normalise(batch, axis=2)
         total, self.parts = self.objective(step, batch, self.generator)
         self.loss = total.detach()
         return total
