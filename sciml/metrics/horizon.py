@@ -19,10 +19,11 @@ def valid_prediction_time(
     scale: Tensor | None = None,
     exponent: float | None = None,
 ) -> Tensor:
-    """First time at which |p_t - r_t| / sqrt(mean_t |r_t|^2) exceeds a threshold, (B,).
+    """Lead time of the last frame before |p_t - r_t| / sqrt(mean_t |r_t|^2) first exceeds a threshold, (B,).
 
-    Frame j lies at (j + 1) dt. T dt where it never does: such a value is censored. A state that is not finite exceeds
-    every threshold.
+    Frame j lies at (j + 1) dt, and a forecast that is wrong at the first frame is valid for no time: some authors count
+    to the first wrong frame, which is one dt more. T dt where the threshold is never exceeded: such a value is
+    censored. A state that is not finite exceeds every threshold.
 
     Args:
         pred: prediction (B, T, C, *points).
@@ -40,7 +41,7 @@ def valid_prediction_time(
     p, r = (_standardised(u, mean, scale) for u in (pred, ref))
     error = spatial_mean((p - r).square(), w).sum(dim=2).sqrt()
     size = spatial_mean(r.square(), w).sum(dim=2).mean(dim=1, keepdim=True).sqrt()
-    return _first_crossing(ratio(error, size) > threshold, error, dt, exponent)
+    return _valid_until(ratio(error, size) > threshold, error, dt, exponent)
 
 
 def smape(pred: Tensor, ref: Tensor) -> Tensor:
@@ -56,13 +57,13 @@ def smape(pred: Tensor, ref: Tensor) -> Tensor:
 def smape_time(
     pred: Tensor, ref: Tensor, dt: float, threshold: float = 30.0, *, exponent: float | None = None
 ) -> Tensor:
-    """Last time before which `smape`, averaged over channels, stays below a threshold, (B,).
+    """Lead time of the last frame up to which `smape`, averaged over channels, stays below a threshold, (B,).
 
-    Gilpin's valid prediction time (arXiv 2303.08011). Frame j lies at (j + 1) dt; the first frame at or above the
-    threshold ends it. Censored at T dt. In Lyapunov times with the `exponent` of the reference system.
+    Gilpin's valid prediction time (arXiv 2303.08011), counted as by `valid_prediction_time`. Censored at T dt. In
+    Lyapunov times with the `exponent` of the reference system.
     """
     values = smape(pred, ref).mean(dim=2)
-    return _first_crossing(values >= threshold, values, dt, exponent)
+    return _valid_until(values >= threshold, values, dt, exponent)
 
 
 def _standardised(u: Tensor, mean: Tensor | None, scale: Tensor | None) -> Tensor:
@@ -74,12 +75,12 @@ def _standardised(u: Tensor, mean: Tensor | None, scale: Tensor | None) -> Tenso
     return flat.reshape(u.shape)
 
 
-def _first_crossing(beyond: Tensor, values: Tensor, dt: float, exponent: float | None) -> Tensor:
-    """Time of the first flagged frame, (B, T) -> (B,)."""
+def _valid_until(beyond: Tensor, values: Tensor, dt: float, exponent: float | None) -> Tensor:
+    """Time of the last frame before the first flagged one, (B, T) -> (B,)."""
     if not dt > 0 or (exponent is not None and not exponent > 0):
         raise ValueError(f"A time got dt={dt} and exponent={exponent}; both have to be positive.")
     beyond = beyond | ~torch.isfinite(values)
     frames = beyond.shape[1]
     index = torch.arange(frames, device=beyond.device)
-    first = torch.where(beyond, index, frames - 1).amin(dim=1)
-    return (first + 1).to(torch.float64) * (dt if exponent is None else dt * exponent)
+    first = torch.where(beyond, index, frames).amin(dim=1)
+    return first.to(torch.float64) * (dt if exponent is None else dt * exponent)

@@ -333,7 +333,7 @@ class RolloutMetrics:
         return {name: values.clone() for name, values in pairs if not name.startswith(HIDDEN)}
 
     def valid_prediction_time(self, threshold: float = 0.4, exponent: float | None = None) -> Tensor:
-        """First lead time at which the standardised error exceeds a threshold, (B,).
+        """Lead time of the last scored frame before the standardised error exceeds a threshold, (B,).
 
         As `sciml.metrics.valid_prediction_time` of states standardised channel by channel with the mean and the
         deviation of all reference states scored: the error is then sqrt(mean_c <e_c^2> / sigma_c^2). In the unit of dt,
@@ -348,8 +348,8 @@ class RolloutMetrics:
             )
         beyond = ~((error / len(self.channels)).sqrt() <= threshold)  # NaN after a blow-up is beyond
         index = torch.arange(len(self))
-        first = torch.where(beyond, index, len(self) - 1).amin(dim=1)
-        return self.lead_times[first] * (1.0 if exponent is None else exponent)
+        first = torch.where(beyond, index, len(self)).amin(dim=1)
+        return first.double() * (self.dt * self.every * (1.0 if exponent is None else exponent))
 
     def summary(self) -> dict[str, Tensor]:
         """One number per trajectory, name -> (B,).
