@@ -15,8 +15,11 @@ from sciml.errors import UserError
 
 Precision = Literal["32-true", "64-true", "bf16-mixed", "16-mixed"]
 
-OPTIMIZERS = {"adam": "torch.optim.Adam", "adamw": "torch.optim.AdamW"}
+OPTIMIZERS = {"adam": "torch.optim.Adam", "adamw": "torch.optim.AdamW", "lbfgs": "torch.optim.LBFGS"}
 """Plain names of optimisers; all others are components."""
+
+CHOSEN = ("optimizer", "polisher")
+"""Settings that name an optimiser."""
 
 
 @dataclass(frozen=True)
@@ -33,13 +36,23 @@ class TrainingSettings:
         learning_rate: its peak.
         warmup: updates in which the rate rises linearly from zero to its peak.
         schedule: "cosine" and "linear" fall to zero at the last update, or when the seconds are over; "constant"
-            stays at the peak.
+            stays at the peak; "refined" follows the gradients of a pilot run.
+        pilot: for "refined", the history (csv) of a training with the same number of updates or any other, without
+            polish; the norms of its gradients, in l1 but for SGD, say where the rate has to be small.
         optimizer: "adam", "adamw" with decoupled weight decay, or the component of another one (`sciml.optimizers`,
             `torch.optim`, or a class of your own); parameters, rate and weight decay are filled in.
         weight_decay: decay factor of the optimiser.
         clip: largest norm of the gradient, none if left out.
-        polish: iterations of L-BFGS (strong Wolfe, fixed random draws) after the other updates.
+        polish: iterations of a quasi-Newton method with a line search after the other updates, with the same random
+            draws each time. They come on top of `seconds`.
+        polisher: "lbfgs", or the component of another one, such as `QuasiNewton` with a dense inverse Hessian; small
+            networks in float64 gain most.
         ema: decay of an exponential average of the weights, which is then what is evaluated.
+        swa: last part of the training, such as 0.25, in which the rate is constant and the plain mean of the weights is
+            taken, which is then what is evaluated.
+        swa_rate: that rate as a part of the peak; the schedule before ends there.
+        curvature_every: updates between measurements of the loss's curvature beside the rate, for the history; each
+            costs as much as some two dozen updates.
         precision: of the training loop; weights and data are float32 unless it is "64-true".
         accelerator: "auto", "cpu", "gpu", ... as Lightning names them.
         threads: CPU threads of torch, its own choice if left out.
@@ -56,12 +69,17 @@ class TrainingSettings:
     batch_size: int = 32
     learning_rate: float = 1e-3
     warmup: int = 0
-    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    schedule: Literal["cosine", "linear", "constant", "refined"] = "cosine"
+    pilot: str | None = None
     optimizer: str | dict[str, Any] = "adam"
     weight_decay: float = 0.0
     clip: float | None = None
     polish: int = 0
+    polisher: str | dict[str, Any] = "lbfgs"
     ema: float | None = None
+    swa: float | None = None
+    swa_rate: float = 0.1
+    curvature_every: int | None = None
     precision: Precision = "32-true"
     accelerator: str = "auto"
     threads: int | None = None
@@ -72,7 +90,7 @@ class TrainingSettings:
         for name in ("updates", "batch_size", "checkpoint_every", "log_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"training.{name} is {getattr(self, name)}; expected at least 1.")
-        for name in ("epochs", "threads"):
+        for name in ("epochs", "threads", "curvature_every"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"training.{name} is {value}; expected at least 1, or leave it out.")
@@ -88,6 +106,20 @@ class TrainingSettings:
         if self.ema is not None and not 0 < self.ema < 1:
             raise ValueError(
                 f"training.ema is {self.ema}; expected a decay between 0 and 1, such as 0.999."
+            )
+        if self.swa is not None and (not 0 < self.swa < 1 or not 0 < self.swa_rate <= 1):
+            raise ValueError(
+                f"training.swa is {self.swa} and training.swa_rate {self.swa_rate}; expected parts of the training and of "
+                "the peak between 0 and 1, such as 0.25 and 0.1."
+            )
+        if self.swa is not None and (self.ema is not None or self.polish > 0):
+            raise ValueError(
+                "training.swa goes neither with training.ema nor with training.polish; choose one."
+            )
+        if (self.schedule == "refined") != (self.pilot is not None):
+            raise ValueError(
+                f"training.schedule is {self.schedule!r} and training.pilot {self.pilot!r}; the schedule 'refined' needs the "
+                "history of a pilot run, and no other schedule reads one."
             )
         if self.clip is not None and not self.clip > 0:
             raise ValueError(f"training.clip is {self.clip}; expected a positive norm, or leave it out.")
@@ -353,19 +385,23 @@ def _typed(cls: type, values: Mapping[str, Any], where: str) -> Any:
         raise UserError(f"{where}: {_nearest(plain_message(error), cls)}.") from error
 
 
+def _without_components(training: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in training.items() if name not in CHOSEN}
+
+
 def _settings(values: Mapping[str, Any], where: str) -> TrainingSettings:
-    """Training settings from plain values, with the optimiser checked against its class."""
+    """Training settings from plain values, with the optimisers checked against their classes."""
     from sciml.experiments import components
 
-    optimizer = values.get("optimizer")
-    if not isinstance(optimizer, Mapping):
-        settings: TrainingSettings = _typed(TrainingSettings, values, where)
-        if settings.optimizer not in tuple(OPTIMIZERS):
-            components.check(settings.optimizer, f"{where}.optimizer", "optimizer")
-        return settings
-    components.check(optimizer, f"{where}.optimizer", "optimizer")
-    settings = _typed(TrainingSettings, {**values, "optimizer": "adam"}, where)
-    return replace(settings, optimizer=dict(optimizer))
+    components_of = {name: values[name] for name in CHOSEN if isinstance(values.get(name), Mapping)}
+    plain = {name: value for name, value in values.items() if name not in components_of}
+    settings: TrainingSettings = _typed(TrainingSettings, plain, where)
+    settings = replace(settings, **{name: dict(value) for name, value in components_of.items()})
+    for name in CHOSEN:
+        value = getattr(settings, name)
+        if not isinstance(value, str) or value not in OPTIMIZERS:
+            components.check(value, f"{where}.{name}", "optimizer")
+    return settings
 
 
 def _nearest(message: str, cls: type) -> str:
@@ -417,14 +453,14 @@ def read_study(tree: Mapping[str, Any], where: str) -> Study:
                 variant = {**variant, **names}
                 if isinstance(variant.get("training"), Mapping):
                     taken[name]["training"] = variant["training"]
-                    variant["training"] = {k: v for k, v in variant["training"].items() if k != "optimizer"}
+                    variant["training"] = _without_components(variant["training"])
             plain["variants"][name] = variant
     training = tree.get("training")
     if isinstance(training, Mapping):
-        plain["training"] = {k: v for k, v in training.items() if k != "optimizer"}
+        plain["training"] = _without_components(training)
     study: Study = _typed(Study, {"title": tree["name"], **plain}, where)
-    if isinstance(training, Mapping) and "optimizer" in training:
-        chosen = {**asdict(study.training), "optimizer": training["optimizer"]}
+    if isinstance(training, Mapping):
+        chosen = {**asdict(study.training), **{k: training[k] for k in CHOSEN if k in training}}
         study = replace(study, training=_settings(chosen, f"{where}: training"))
     variants = {}
     for name, variant in study.variants.items():

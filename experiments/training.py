@@ -18,6 +18,7 @@ from types import FrameType
 from typing import Any
 
 import lightning
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
@@ -30,7 +31,8 @@ from sciml.experiments.meter import Meter
 from sciml.experiments.surrogates import load_weights, read_header
 from sciml.models.wrappers import Normalized
 from sciml.objectives.forced import Latent
-from sciml.optimizers import parameter_groups
+from sciml.optimizers import SCHEDULES, WeightAverage, curvature, parameter_groups, refined, tabulated
+from sciml.optimizers.schedules import Schedule
 
 # More batches than any time will do.
 ENDLESS = 2**40
@@ -98,6 +100,7 @@ class Training(lightning.LightningModule):
         polishing: L-BFGS instead of the optimiser that is set.
         seed: of the objective's random draws.
         units: (mean, std) per channel in which the objective sees states; physical units without.
+        schedule: progress -> part of the peak, from the settings if left out.
         clock: how much of its time has gone, 0 to 1, where the training is measured in time and not in updates.
     """
 
@@ -111,11 +114,13 @@ class Training(lightning.LightningModule):
         polishing: bool = False,
         seed: int = 0,
         units: tuple[Tensor, Tensor] | None = None,
+        schedule: Schedule | None = None,
         clock: Callable[[], float] | None = None,
     ) -> None:
         super().__init__()
         self.step = step
         self.objective = objective
+        self.schedule = schedule or SCHEDULES[settings.schedule]
         self.clock = clock
         self.settings = settings
         self.updates = updates
@@ -144,28 +149,47 @@ class Training(lightning.LightningModule):
         if self.polishing:  # a line search needs the same function each time it asks
             assert self.generator is not None
             self.generator.manual_seed(self.seed)
-        step = self.step
-        if self.view is not None:
-            step, batch = self.view.inner, self.view.normalise(batch, axis=2)
-        total, self.parts = self.objective(step, batch, self.generator)
+        total, self.parts = self.evaluated(batch, self.generator)
         self.loss = total.detach()
         return total
 
+    def evaluated(self, batch: Any, generator: torch.Generator | None) -> tuple[Tensor, dict[str, Tensor]]:
+        """The objective and its parts on a batch."""
+        step: nn.Module = self.step
+        if self.view is not None:
+            step, batch = self.view.inner, self.view.normalise(batch, axis=2)
+        return self.objective(step, batch, generator)
+
+    def curvature(self, batch: Any) -> dict[str, float]:
+        """What the loss's curvature on a batch says of the rate; draws and buffers are left as they were."""
+        assert self.generator is not None
+        generator = torch.Generator(device=self.device)
+        generator.set_state(self.generator.get_state())
+        buffers = [(b, b.detach().clone()) for b in self.buffers()]
+        with torch.random.fork_rng(devices=list(range(torch.cuda.device_count()))):
+            found = curvature(
+                lambda: self.evaluated(batch, generator)[0],
+                list(self.parameters()),
+                generator=torch.Generator(device=self.device).manual_seed(self.seed),
+            )
+        with torch.no_grad():
+            for buffer, before in buffers:
+                buffer.copy_(before)
+        rate = peak_rate(self.trainer.optimizers[0])
+        return {
+            "curvature": found.largest,
+            "rate_times_curvature": rate * found.largest,
+            "drift": found.drift(rate),
+            "drift_adjusted_rate": found.adaptive_rate(),
+        }
+
     def configure_optimizers(self) -> Any:
         s = self.settings
-        parameters = [p for p in (*self.step.parameters(), *self.objective.parameters()) if p.requires_grad]
         if self.polishing:
-            optimizer: torch.optim.Optimizer = torch.optim.LBFGS(
-                parameters,
-                max_iter=POLISH_ITERATIONS,
-                history_size=50,
-                tolerance_grad=1e-12,
-                tolerance_change=1e-14,
-                line_search_fn="strong_wolfe",
-            )
+            polisher = make_polisher(self.step, self.objective, s)
             if self.resumed is not None:
-                optimizer.load_state_dict(self.resumed["optimizer"])
-            return optimizer
+                polisher.load_state_dict(self.resumed["optimizer"])
+            return polisher
         optimizer = make_optimizer(self.step, self.objective, s)
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, self.rate)
         if self.resumed is not None:
@@ -181,18 +205,92 @@ class Training(lightning.LightningModule):
         s = self.settings
         rise = update / s.warmup if update < s.warmup else 1.0
         if self.clock is not None:
-            return rise * decay(s.schedule, self.clock())
+            return rise * self._fallen(self.clock())
         if update < s.warmup:
             return rise
-        return decay(s.schedule, (update - s.warmup) / max(1, self.updates - s.warmup))
+        return self._fallen((update - s.warmup) / max(1, self.updates - s.warmup))
+
+    def _fallen(self, progress: float) -> float:
+        """The schedule, ended early where the last part of the training has a constant rate."""
+        swa = self.settings.swa
+        if swa is None:
+            return self.schedule(min(1.0, progress))
+        early = progress / (1 - swa)
+        return self.settings.swa_rate if early >= 1 else max(self.settings.swa_rate, self.schedule(early))
 
 
-def decay(schedule: str, progress: float) -> float:
-    """Learning rate as a part of its peak, by the part of the training that is done."""
-    progress = min(1.0, progress)
-    if schedule == "constant":
-        return 1.0
-    return 1.0 - progress if schedule == "linear" else 0.5 * (1.0 + math.cos(math.pi * progress))
+def peak_rate(optimizer: torch.optim.Optimizer) -> float:
+    """The present rate of the weights that the optimiser is named for."""
+    groups = optimizer.param_groups
+    main = [g for g in groups if g.get("kind", "other") != "other" and not g.get("outer")]
+    return float((main or groups)[0]["lr"])
+
+
+def rates(optimizer: torch.optim.Optimizer) -> dict[str, float]:
+    """The present rate, and those of each kind of weights where they are not all the same."""
+    found = {"rate": peak_rate(optimizer)}
+    if len({g["lr"] for g in optimizer.param_groups}) > 1:
+        for group in optimizer.param_groups:
+            name = ("outer " if group.get("outer") else "") + str(group.get("kind", "other"))
+            found[f"rate {name}"] = float(group["lr"])
+    return found
+
+
+def refined_rates(settings: TrainingSettings) -> list[float]:
+    """The table of a refined schedule from the history of its pilot run.
+
+    Raises:
+        UserError: there is no such file, or it holds no norms of gradients.
+    """
+    assert settings.pilot is not None  # the settings saw to it
+    path = Path(settings.pilot)
+    plain = settings.optimizer in ("SGD", "torch.optim.SGD") or (
+        isinstance(settings.optimizer, Mapping) and str(settings.optimizer["class_path"]).endswith("SGD")
+    )
+    column, power = ("gradient_norm", 2.0) if plain else ("gradient_l1", 1.0)
+    try:
+        with open(path, newline="") as stream:
+            rows = [(float(r["update"]), float(r[column])) for r in csv.DictReader(stream) if r.get(column)]
+        updates, norms = zip(*sorted(dict(rows).items()), strict=True)
+        # At equal distances, since lines of interruptions may lie between.
+        places = np.linspace(updates[0], updates[-1], min(1000, max(2, int(updates[-1]))))
+        return list(refined(np.interp(places, updates, norms).tolist(), power))
+    except OSError as error:
+        raise UserError(f"training.pilot: {path} could not be read: {error.strerror}.") from error
+    except (ValueError, KeyError) as error:
+        raise UserError(
+            f"training.pilot: {path} holds no history with the columns update and {column} ({error}); give the .csv beside "
+            "the checkpoint of a finished training."
+        ) from error
+
+
+def make_polisher(
+    step: nn.Module, objective: nn.Module, settings: TrainingSettings
+) -> torch.optim.Optimizer:
+    """The quasi-Newton method that ends a training.
+
+    Raises:
+        UserError: the component refuses its arguments or the parameters.
+    """
+    from sciml.experiments import components
+
+    parameters = [p for p in (*step.parameters(), *objective.parameters()) if p.requires_grad]
+    if settings.polisher == "lbfgs":
+        return torch.optim.LBFGS(
+            parameters,
+            max_iter=POLISH_ITERATIONS,
+            history_size=50,
+            tolerance_grad=1e-12,
+            tolerance_change=1e-14,
+            line_search_fn="strong_wolfe",
+        )
+    facts = {"params": parameters, "max_iter": POLISH_ITERATIONS}
+    made = components.build(settings.polisher, "training.polisher", "optimizer", facts)
+    if not isinstance(made, torch.optim.Optimizer):
+        raise UserError(
+            f"training.polisher is a {type(made).__name__}; expected one of torch's optimisers."
+        )
+    return made
 
 
 def make_optimizer(
@@ -282,7 +380,8 @@ class _Keeper(lightning.Callback):
     def noted(self, module: Any, update: int) -> bool:
         """Whether an update has a line in the history."""
         s = self.settings
-        return module.polishing or update % s.log_every == 0 or update % s.checkpoint_every == 0
+        every = [s.log_every, s.checkpoint_every, s.curvature_every or s.log_every]
+        return module.polishing or any(update % n == 0 for n in every)
 
     def on_train_batch_start(self, trainer: Any, module: Any, batch: Any, batch_idx: int) -> None:
         if module.resumed is not None:
@@ -297,7 +396,9 @@ class _Keeper(lightning.Callback):
         session, s = self.session, self.settings
         session.done += 1
         if s.ema is not None:
-            session.average(module.step, s.ema)
+            session.average.add_exponentially(module.step, s.ema)
+        elif s.swa is not None and session.share(s) > 1 - s.swa:
+            session.average.add_equally(module.step)
         due = session.done % s.checkpoint_every == 0
         if not module.polishing and s.seconds is not None and session.seconds() >= s.seconds:
             session.first = session.done
@@ -309,9 +410,10 @@ class _Keeper(lightning.Callback):
                     f"the training loss became {loss} at update {session.done}; lower training.learning_rate, "
                     "set training.clip, or look for faults in the data with `sciml check`."
                 )
-            rate = trainer.optimizers[0].param_groups[0]["lr"]
-            parts = {k: float(v) for k, v in module.parts.items()}
-            session.record(session.done, loss, rate, {**self.norms, **parts})
+            told = {**rates(trainer.optimizers[0]), **self.norms}
+            if s.curvature_every and session.done % s.curvature_every == 0 and not module.polishing:
+                told |= module.curvature(batch)
+            session.record(session.done, loss, {**told, **{k: float(v) for k, v in module.parts.items()}})
             if self.tell is not None:
                 self.tell(session.done, session.total, f"loss {loss:.3g}")
         if session.stop.is_set():
@@ -328,7 +430,8 @@ class _Keeper(lightning.Callback):
         session = self.session
         if session.saved == (session.phase, session.done):
             return
-        weights = session.averaged if session.averaged is not None else module.state()["step"]
+        average = session.average.weights
+        weights = average if average is not None else module.state()["step"]
         schedulers = trainer.lr_scheduler_configs
         content = {
             **self.header,
@@ -340,7 +443,8 @@ class _Keeper(lightning.Callback):
                     **module.state(),
                     "phase": session.phase,
                     "first": session.first,
-                    "averaged": session.averaged,
+                    "average": session.average.state_dict(),
+                    "rates": session.rates,
                     "optimizer": trainer.optimizers[0].state_dict(),
                     "scheduler": schedulers[0].scheduler.state_dict() if schedulers else {},
                     "generator": module.generator.get_state(),
@@ -367,7 +471,8 @@ class _Session:
     def __init__(self, first: int | None, polish: int, limit: float | None, stop: threading.Event) -> None:
         self.first, self.polish, self.limit, self.stop = first, polish, limit, stop
         self.done, self.phase = 0, 0
-        self.averaged: dict[str, Tensor] | None = None
+        self.average = WeightAverage()
+        self.rates: list[float] | None = None
         self.saved: tuple[int, int] | None = None
         self.since: float | None = None
         self.before = 0.0
@@ -397,21 +502,15 @@ class _Session:
         """Wall time of the training so far, without that between sessions."""
         return self.before + (0.0 if self.since is None else time.monotonic() - self.since)
 
-    def average(self, step: nn.Module, decay: float) -> None:
-        """Exponential average, th <- d th + (1 - d) th_now, with less memory at the start."""
-        now = step.state_dict()
-        if self.averaged is None:
-            self.averaged = {k: v.detach().clone() for k, v in now.items()}
-            return
-        kept = min(decay, (1 + self.done) / (10 + self.done))
-        for name, value in now.items():
-            if value.is_floating_point() or value.is_complex():
-                self.averaged[name].lerp_(value.detach(), 1 - kept)
-            else:
-                self.averaged[name].copy_(value)
+    def share(self, settings: TrainingSettings) -> float:
+        """How much of the first phase is done, 0 to 1."""
+        if settings.seconds is not None:
+            return self.seconds() / settings.seconds
+        assert self.first is not None
+        return self.done / self.first
 
-    def record(self, update: int, loss: float, rate: float, parts: Mapping[str, float]) -> None:
-        self.rows.append({"update": update, "seconds": self.seconds(), "loss": loss, "rate": rate, **parts})
+    def record(self, update: int, loss: float, parts: Mapping[str, float]) -> None:
+        self.rows.append({"update": update, "seconds": self.seconds(), "loss": loss, **parts})
 
     def write_history(self, path: Path) -> None:
         names = list(dict.fromkeys(name for row in self.rows for name in row))
@@ -528,6 +627,8 @@ def fit(
     resumed: Mapping[str, Any] | None = None
     if path.is_file():
         resumed = _resume(path, header, step, objective, session)
+    elif settings.schedule == "refined":
+        session.rates = refined_rates(settings)
     if settings.precision == "64-true":
         step.double(), objective.double()
     if settings.threads is not None:
@@ -553,6 +654,7 @@ def fit(
                 polishing=polishing,
                 seed=seed,
                 units=units,
+                schedule=None if session.rates is None else tabulated(session.rates),
                 clock=clock,
             )
             # A state of the finished phase before says nothing to this phase's optimiser.
@@ -578,7 +680,10 @@ def fit(
                 windows, batch_sampler=batches, collate_fn=_collate(windows), generator=torch.Generator()
             )
             module.train()
-            trainer.fit(module, loader)
+            try:
+                trainer.fit(module, loader)
+            except ArithmeticError as error:
+                raise UserError(f"training at update {session.done + 1}: {error}") from error
             loss = float(module.loss)
             step.cpu(), objective.cpu()
             if session.stop.is_set():
@@ -588,8 +693,8 @@ def fit(
             f"stopped at update {session.done} of {session.total}; the checkpoint {path} is complete, and the "
             "same command goes on from there."
         )
-    if session.averaged is not None:
-        step.load_state_dict(_on_cpu(session.averaged))
+    if session.average.weights is not None:
+        step.load_state_dict(_on_cpu(session.average.weights))
     return Outcome(step.eval(), session.done, loss, session.seconds())
 
 
@@ -621,7 +726,8 @@ def _resume(
     session.first = training["first"]
     load_weights(step, training["step"], path)
     load_weights(objective, training["objective"], path)
-    session.done, session.averaged = content["updates"], training["averaged"]
+    session.done, session.rates = content["updates"], training["rates"]
+    session.average.load_state_dict(training["average"])
     session.before, session.phase = training["seconds"], training["phase"]
     session.meter.go_on(training.get("spent", {}))
     session.saved = (session.phase, session.done)

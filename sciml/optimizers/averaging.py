@@ -32,6 +32,8 @@ class WeightAverage:
             self.weights = {name: value.detach().clone() for name, value in now.items()}
             return
         for name, value in now.items():
+            if self.weights[name].device != value.device:  # loaded from a file
+                self.weights[name] = self.weights[name].to(value.device)
             if value.is_floating_point() or value.is_complex():
                 self.weights[name].lerp_(value.detach(), 1 - kept)
             else:

@@ -184,6 +184,127 @@ def test_every_optimiser_goes_on_with_the_same_bits(tmp_path, optimizer):
     )
 
 
+VARIED = [
+    {"swa": 0.5, "swa_rate": 0.2, "polish": 0, "ema": None},
+    {"schedule": "linear", "ema": 0.5, "curvature_every": 2},
+    {"polisher": {"class_path": "QuasiNewton", "init_args": {"scaling": "ssbfgs"}}, "precision": "64-true"},
+    {"polisher": "QuasiNewton", "optimizer": "Muon", "schedule": "constant"},
+]
+
+
+@pytest.mark.parametrize(
+    ("changes", "stop_at"),
+    list(zip(VARIED, (4, 2, 7, 6), strict=True)),
+    ids=["swa", "ema", "ssbfgs", "muon"],
+)
+def test_every_schedule_and_average_goes_on_with_the_same_bits(tmp_path, changes, stop_at):
+    settings = replace(SETTINGS, **changes)
+    straight = train(tmp_path / "straight.pt", settings)
+    if stop_at < straight.updates:
+        with pytest.raises(Interrupted):
+            train(tmp_path / "resumed.pt", settings, stop_at=stop_at)
+    resumed = train(tmp_path / "resumed.pt", settings)
+    for a, b in zip(straight.surrogate.parameters(), resumed.surrogate.parameters(), strict=True):
+        assert torch.equal(a, b)
+    first, second = (load_tensors(tmp_path / f"{n}.pt")["training"] for n in ("straight", "resumed"))
+    assert all(torch.equal(first["step"][k], second["step"][k]) for k in first["step"])
+    assert torch.equal(first["generator"], second["generator"])
+
+
+def history(path):
+    with open(path, newline="") as stream:
+        return [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(stream)]
+
+
+def test_measuring_the_curvature_changes_nothing_else(tmp_path):
+    settings = replace(SETTINGS, polish=0)
+    plain = train(tmp_path / "plain.pt", settings)
+    loss = Noisy()
+    watched = train(tmp_path / "watched.pt", replace(settings, curvature_every=3), loss=loss)
+    for a, b in zip(plain.surrogate.parameters(), watched.surrogate.parameters(), strict=True):
+        assert torch.equal(a, b)
+    assert int(loss.calls) == 6
+    rows = history(tmp_path / "watched.csv")
+    assert [row["update"] for row in rows if "curvature" in row] == [3, 6]
+    for row in rows[2::3]:
+        assert row["rate_times_curvature"] == pytest.approx(row["rate"] * row["curvature"])
+        assert row["curvature"] > 0 and row["drift"] >= 0 and 0 < row["drift_adjusted_rate"] <= 5
+
+
+def test_a_plain_mean_is_taken_over_the_last_part_at_a_constant_rate(tmp_path):
+    settings = TrainingSettings(
+        updates=40, batch_size=4, learning_rate=1e-2, swa=0.25, swa_rate=0.3, schedule="linear", log_every=1,
+        accelerator="cpu", checkpoint_every=1,
+    )  # fmt: skip
+    states = []
+
+    class Watched(Noisy):
+        def forward(self, step, window, generator=None):
+            inner = step.step
+            states.append([p.detach().clone() for p in inner.parameters()])
+            return super().forward(step, window, generator)
+
+    out = train(tmp_path / "a.pt", settings, loss=Watched())
+    rates = [row["rate"] for row in history(tmp_path / "a.csv")]
+    assert rates[0] == pytest.approx(1e-2 * (1 - 1 / 30)) and rates[14] == pytest.approx(5e-3)
+    assert rates[21:] == pytest.approx([3e-3] * 19)
+    last = [p.detach() for p in load_tensors(tmp_path / "a.pt")["training"]["step"].values()]
+    seen = [*states[31:], last]  # after updates 31 to 40
+    for mean, *values in zip(out.surrogate.parameters(), *seen, strict=True):
+        assert torch.allclose(mean, torch.stack(values).mean(0), rtol=0, atol=1e-6)
+
+
+def test_the_refined_schedule_follows_the_pilots_gradients(tmp_path):
+    with open(tmp_path / "pilot.csv", "w") as stream:
+        stream.write("update,gradient_norm,gradient_l1\n")
+        # Gradients twice as large in the second half.
+        stream.writelines(f"{k},1,{1 if k <= 50 else 2}\n" for k in range(1, 101))
+    settings = TrainingSettings(
+        updates=20, batch_size=4, learning_rate=1e-2, schedule="refined", pilot=str(tmp_path / "pilot.csv"),
+        log_every=1, accelerator="cpu",
+    )  # fmt: skip
+    train(tmp_path / "a.pt", settings)
+    rates = [row["rate"] for row in history(tmp_path / "a.csv")]
+    # weights 1 and 1/2: what is left falls from 0.75 to 0.25, then from 0.125 to 0.
+    expected = [
+        (0.75 - k / 20) / 0.75 if k < 10 else (0.5 - (k - 10) / 20) / 4 / 0.75 * 1.0 for k in range(1, 20)
+    ]
+    for k, (a, b) in enumerate(zip(rates, expected, strict=False), start=1):
+        if abs(k - 10) > 1:  # the median smooths the jump
+            assert a == pytest.approx(1e-2 * b, rel=0.05)
+    (tmp_path / "pilot.csv").unlink()
+    train(tmp_path / "a.pt", settings)  # the table is in the checkpoint
+    with pytest.raises(UserError, match="pilot.*could not be read"):
+        train(tmp_path / "b.pt", settings)
+    (tmp_path / "pilot.csv").write_text("update,loss\n1,2\n")
+    with pytest.raises(UserError, match="no history with the columns"):
+        train(tmp_path / "b.pt", settings)
+
+
+def test_rates_of_unlike_groups_are_all_told(tmp_path):
+    settings = replace(
+        SETTINGS, optimizer={"class_path": "Muon", "init_args": {"other_lr": 1e-3}}, polish=0
+    )
+    # Three matrices, so that one of them is neither first nor last.
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        net = nn.Sequential(nn.Linear(8, 16), nn.Linear(16, 16), nn.Linear(16, 8))
+    fit(net, Noisy(), Pairs(), settings, tmp_path / "a.pt", header=HEADER, seed=3)
+    row = history(tmp_path / "a.csv")[1]
+    assert row["rate"] == row["rate matrix"] == pytest.approx(10 * row["rate outer matrix"])
+
+
+def test_a_negative_loss_under_the_root_ends_with_advice(tmp_path):
+    class Low(Noisy):
+        def forward(self, step, window, generator=None):
+            total, parts = super().forward(step, window, generator)
+            return total - 100, parts
+
+    settings = replace(SETTINGS, polisher="QuasiNewton")
+    with pytest.raises(UserError, match="update 7.*root=False"):
+        train(tmp_path / "a.pt", settings, loss=Low())
+
+
 def test_what_the_objective_owns_is_not_decayed():
     given = TrainingSettings(
         optimizer={"class_path": "Lion", "init_args": {"weight_decay": 0.3}}, weight_decay=0.1
