@@ -121,17 +121,16 @@ def _transport(
     with torch.no_grad():
         log_a, log_b = a.log(), b.log()
         f, g = torch.zeros_like(a), torch.zeros_like(b)
+        # Both duals move halfway at once, as in the transport of a set to itself: what the iteration leaves then
+        # cancels in the divergence, and is nothing at all for equal sets, long before the duals have settled.
         for eps in _ladder(cost, epsilon):
-            f = _soft_min(cost, log_b, g, eps)
-            g = _soft_min(cost.mT, log_a, f, eps)
+            new_f, new_g = _soft_min(cost, log_b, g, eps), _soft_min(cost.mT, log_a, f, eps)
+            f, g = 0.5 * (f + new_f), 0.5 * (g + new_g)
         last = cost.new_full((len(cost), 1), epsilon)
-        f = _soft_min(cost, log_b, g, last)
         for _ in range(iterations):
-            g = _soft_min(cost.mT, log_a, f, last)
-            new = _soft_min(cost, log_b, g, last)
-            # With g just fitted the second masses are met; this is what the first ones lack.
-            gap = (a * (((f - new) / epsilon).exp() - 1).abs()).sum(dim=1)
-            f = new
+            new_f, new_g = _soft_min(cost, log_b, g, last), _soft_min(cost.mT, log_a, f, last)
+            gap = (a * (((f - new_f) / epsilon).exp() - 1).abs()).sum(dim=1)
+            f, g = 0.5 * (f + new_f), 0.5 * (g + new_g)
             if not bool((gap > tolerance).any()):
                 break
     return _value(cost, a, b, f, g, epsilon)
