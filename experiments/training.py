@@ -353,6 +353,7 @@ class _Keeper(lightning.Callback):
         settings: TrainingSettings,
         session: _Session,
         tell: Tell | None,
+        draws: Mapping[str, Any] | None,
     ) -> None:
         self.path, self.header, self.settings, self.session, self.tell = (
             path,
@@ -363,6 +364,8 @@ class _Keeper(lightning.Callback):
         )
 
         self.norms: dict[str, float] = {}
+        # States of torch's own generators, which go on from one phase to the next.
+        self.draws = draws
 
     def on_train_start(self, trainer: Any, module: Any) -> None:
         self.session.start()
@@ -384,11 +387,12 @@ class _Keeper(lightning.Callback):
         return module.polishing or any(update % n == 0 for n in every)
 
     def on_train_batch_start(self, trainer: Any, module: Any, batch: Any, batch_idx: int) -> None:
-        if module.resumed is not None:
-            torch.set_rng_state(module.resumed["rng"])
-            if torch.cuda.is_available() and module.resumed["cuda_rng"]:
-                torch.cuda.set_rng_state_all(module.resumed["cuda_rng"])
-            module.resumed = None
+        module.resumed = None
+        if self.draws is not None:
+            torch.set_rng_state(self.draws["rng"])
+            if torch.cuda.is_available() and self.draws["cuda_rng"]:
+                torch.cuda.set_rng_state_all(self.draws["cuda_rng"])
+            self.draws = None
 
     def on_train_batch_end(
         self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int
@@ -645,7 +649,7 @@ def fit(
                 last = ENDLESS
             if session.done >= last:
                 continue
-            keeper = _Keeper(path, header, settings, session, tell)
+            keeper = _Keeper(path, header, settings, session, tell, resumed)
             module = Training(
                 step,
                 objective,
@@ -659,6 +663,7 @@ def fit(
             )
             # A state of the finished phase before says nothing to this phase's optimiser.
             module.resumed = resumed if resumed is not None and resumed["phase"] == phase else None
+            resumed = None
             session.phase = phase
             batches = Order(count, settings.batch_size, seed, first=session.done - first, last=last - first)
             trainer = lightning.Trainer(
