@@ -225,8 +225,8 @@ class RolloutMetrics:
             for a, b in ((away_p, away_p), (away_r, away_r), (away_p, away_r))
         )
         error = torch.sub(flat_p, flat_r, out=away_p)
+        mean_error, mean_r = mean(error).abs(), means[1]
         square_error = mean(torch.mul(error, error, out=work))
-        mean_r = means[1]
         square_r = var_r + mean_r.square()
         # Pearson over channels and points together: within the channels, and between their means.
         between = means - means.mean(dim=2, keepdim=True)
@@ -250,7 +250,7 @@ class RolloutMetrics:
             concentration = 1 / count if weights is None else float(weights.double().square().sum())
             by_channel["vrmse"] = (square_error / (var_r / (1 - concentration) + 1e-7)).sqrt()
         by_channel["max_error"] = error.abs_().amax(dim=2).double()
-        by_channel["mean_error"] = (means[0] - mean_r).abs()
+        by_channel["mean_error"] = mean_error
         by_channel[f"{HIDDEN}square_error"] = square_error
         by_channel[f"{HIDDEN}reference_mean"] = mean_r
         by_channel[f"{HIDDEN}reference_square"] = square_r
