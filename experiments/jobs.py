@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import asdict, dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +12,13 @@ import torch
 
 from sciml.errors import UserError
 from sciml.experiments import closed_form, components, data, surrogates
-from sciml.experiments.config import Study, TrainingSettings, as_tree, read_study
+from sciml.experiments.config import Study, TrainingSettings, Variant, as_tree, read_study
+from sciml.experiments.pool import Done, Failed, Pool, Told
 from sciml.experiments.progress import Reporter, Task
-from sciml.experiments.training import Tell, fit
+from sciml.experiments.training import Interrupted, Tell, fit
 
 # Settings that change how a training is carried out, but not what it computes.
-INCIDENTAL = ("checkpoint_every", "log_every", "threads", "accelerator")
+INCIDENTAL = ("checkpoint_every", "log_every", "curvature_every", "threads", "accelerator")
 
 
 @dataclass(frozen=True)
@@ -72,11 +71,17 @@ def is_done(work: Job) -> bool:
         "variant": asdict(study.variants[work.variant]),
         "settings": essential(study.settings(work.variant)),
     }
+    # A setting that the checkpoint's version did not know had what is now its default.
+    default = {
+        "variant": asdict(Variant(study.variants[work.variant].network)),
+        "settings": asdict(TrainingSettings()),
+    }
+    known = {part: {**default[part], **found.get(part, {})} for part in expected}
     changed = [
-        f"{part}.{name} was {found.get(part, {}).get(name)!r} and is now {value!r}"
+        f"{part}.{name} was {known[part][name]!r} and is now {value!r}"
         for part, values in expected.items()
         for name, value in values.items()
-        if found.get(part, {}).get(name) != value and name != "training"
+        if known[part][name] != value and name != "training"
     ]
     if changed:
         raise UserError(
@@ -167,78 +172,55 @@ def train_here(jobs: Sequence[Job], reporter: Reporter) -> dict[str, dict[str, A
     return results
 
 
-def train_in_processes(jobs: Sequence[Job], workers: int, reporter: Reporter) -> dict[str, dict[str, Any]]:
-    """Do jobs in `workers` processes at a time.
-
-    After Ctrl-C, which every process hears, each writes its checkpoint; jobs not begun are dropped.
-    """
-    context = get_context("spawn")  # forking after torch has started threads is not safe
-    queue = context.SimpleQueue()
-    updates: dict[str, int] = {}
-    results: dict[str, dict[str, Any]] = {}
-    totals = {work.name: _updates(work) for work in jobs}
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_remember, initargs=(queue,))
-    try:
-        with reporter.task(
-            f"train {len(jobs)} surrogates on {workers} processes", sum(totals.values())
-        ) as task:
-            waiting: set[Future[Any]] = set()
-            names: dict[Future[Any], str] = {}
-            for work in jobs:
-                future = pool.submit(_train_and_tell, work)
-                names[future] = work.name
-                waiting.add(future)
-            while waiting:
-                done, waiting = wait(waiting, timeout=0.5, return_when=FIRST_COMPLETED)
-                while not queue.empty():
-                    name, count, own, note = queue.get()
-                    updates[name], totals[name] = count, own
-                    task.update(sum(updates.values()), f"{name}: {note}", sum(totals.values()))
-                for future in done:
-                    results[names[future]] = future.result()
-            task.update(sum(totals.values()))
-    except BaseException:
-        pool.shutdown(wait=True, cancel_futures=True)
-        raise
-    pool.shutdown()
-    return results
-
-
-_queue: Any = None
-
-
-def _remember(queue: Any) -> None:
-    global _queue
-    _queue = queue
-
-
-def _train_and_tell(work: Job) -> dict[str, Any]:
-    return train(work, lambda done, total, note: _queue.put((work.name, done, total, note)))
-
-
-def train_on_cluster(jobs: Sequence[Job], address: str, reporter: Reporter) -> dict[str, dict[str, Any]]:
-    """Do jobs on the workers of a Dask scheduler, which must share this machine's folders.
+def train_in_pool(jobs: Sequence[Job], pool: Pool, reporter: Reporter) -> dict[str, dict[str, Any]]:
+    """Do jobs side by side; the first that fails stops the others, which write their checkpoints.
 
     Raises:
-        ModuleNotFoundError: Dask is missing; the message names the extra.
-        UserError: no scheduler answers at the address.
+        UserError: a job failed.
+        Interrupted: Ctrl-C; every job under way wrote its checkpoint.
     """
-    from sciml.extras import require
-
-    distributed = require("distributed", extra="distributed", purpose="training on a cluster")
+    results: dict[str, dict[str, Any]] = {}
+    totals = {work.name: _updates(work) for work in jobs}
+    updates: dict[str, int] = {}
+    failed: Failed | None = None
+    left = set(totals)
     try:
-        client = distributed.Client(address, timeout="10s")
-    except (OSError, TimeoutError, ValueError) as error:
-        raise UserError(
-            f"no Dask scheduler answers at {address!r} ({error}); start one with `dask scheduler`."
-        ) from error
-    with client, reporter.task(f"train {len(jobs)} surrogates at {address}", len(jobs)) as task:
-        futures = {client.submit(train, work, pure=False): work.name for work in jobs}
-        results = {}
-        for count, future in enumerate(distributed.as_completed(list(futures)), start=1):
-            results[futures[future]] = future.result()
-            task.update(count, futures[future])
+        with reporter.task(
+            f"train {len(jobs)} surrogates, {pool.size} at a time", sum(totals.values())
+        ) as task:
+            for work in jobs:
+                pool.submit(work.name, train_as_job, (work,))
+            while left:
+                try:
+                    for name, event in pool.events(0.5):
+                        if isinstance(event, Told):
+                            updates[name], totals[name] = event.done, event.total
+                            task.update(
+                                sum(updates.values()), f"{name}: {event.note}", sum(totals.values())
+                            )
+                            continue
+                        left.discard(name)
+                        if isinstance(event, Done):
+                            results[name] = event.result
+                        elif failed is None or failed.stopped:
+                            failed = Failed(f"{name}: {event.message}", event.details, event.stopped)
+                            pool.stop()
+                except KeyboardInterrupt:
+                    if failed is not None:
+                        raise
+                    failed = Failed("stopped; the same command goes on from the checkpoints", stopped=True)
+                    pool.stop()
+            task.update(sum(totals.values()))
+    finally:
+        pool.close()
+    if failed is not None:
+        raise Interrupted(failed.message) if failed.stopped else UserError(failed.message + failed.details)
     return results
+
+
+def train_as_job(tell: Tell, stop: threading.Event, work: Job) -> dict[str, Any]:
+    """A training as a job of a pool."""
+    return train(work, tell, stop)
 
 
 def _updates(work: Job) -> int:

@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
@@ -20,6 +20,9 @@ from sciml.errors import UserError
 from sciml.experiments.config import EvaluationSettings, Study, as_tree, read_study, read_yaml
 from sciml.experiments.files import write_json, write_text
 from sciml.experiments.progress import Reporter
+
+if TYPE_CHECKING:
+    from sciml.experiments.pool import Pool
 
 PACKAGES = (
     "sciml",
@@ -199,7 +202,7 @@ def train(
     data = prepare(study.data, data_root, reporter, workers or cores())
     prepared = time.monotonic()
     every = [
-        jobs.job(study, variant, seed, data, folder.checkpoint(variant, seed))
+        jobs.job(study, variant, seed, data.absolute(), folder.checkpoint(variant, seed).absolute())
         for variant in study.variants
         for seed in study.seeds
     ]
@@ -209,14 +212,24 @@ def train(
     if not todo:
         reporter.say(f"{study.name}: all {len(every)} trainings are complete")
         return data
-    if scheduler is not None:
-        done = jobs.train_on_cluster(todo, scheduler, reporter)
-    elif (count := min(len(todo), workers or side_by_side())) > 1:
-        done = jobs.train_in_processes(todo, count, reporter)
+    count = min(len(todo), workers or side_by_side())
+    if scheduler is not None or count > 1:
+        done = jobs.train_in_pool(todo, pool_of(count, scheduler), reporter)
     else:
         done = jobs.train_here(todo, reporter)
     folder.add_provenance(trainings=done, seconds={"training": round(time.monotonic() - prepared, 1)})
     return data
+
+
+def pool_of(count: int, scheduler: str | None = None) -> Pool:
+    """Where jobs are done: `count` processes here, or the workers of a Dask scheduler at an address."""
+    if scheduler is not None:
+        from sciml.experiments.cluster import Cluster
+
+        return Cluster(scheduler)
+    from sciml.experiments.pool import Processes
+
+    return Processes(count)
 
 
 def side_by_side() -> int:
@@ -345,18 +358,21 @@ COLUMNS = {
 
 def summary_text(numbers: Mapping[str, Any]) -> str:
     """The table and the verdicts of a summary as text for a terminal."""
-    from sciml.experiments.report.html import verdict_sentence
+    from sciml.experiments.verdict import in_words
 
     rows = numbers["table"]
     rolled = any("nrmse_1" in row for row in rows)
     wanted = [key for key in COLUMNS if any(row.get(key) is not None for row in rows)] if rolled else []
+    wanted += [f"{name}_last" for name in numbers.get("own", ())]
     for row in rows:
         prefixes = ("drift ",) if rolled else ("relative_l2", "cost_seconds", "parameters")
         wanted += [
-            k for k in row if k.startswith(prefixes) and not k.endswith("_range") and k not in wanted
+            k
+            for k in row
+            if k.startswith(prefixes) and not k.endswith(("_range", "_interval")) and k not in wanted
         ]
     head = ["", *[COLUMNS.get(key, key.replace("_", " ")) for key in wanted]]
-    cells = [head, *[[str(row["name"]), *[_cell(row.get(key)) for key in wanted]] for row in rows]]
+    cells = [head, *[[str(row["name"]), *[_cell(row, key) for key in wanted]] for row in rows]]
     widths = [max(len(line[i]) for line in cells) for i in range(len(head))]
     lines = [
         "  ".join(
@@ -365,7 +381,7 @@ def summary_text(numbers: Mapping[str, Any]) -> str:
         for line in cells
     ]
     for verdict in numbers.get("verdicts", ()):
-        lines += ["", verdict_sentence(verdict, numbers["dt"])[0]]
+        lines += ["", in_words(verdict)]
     for split, limit in (numbers.get("limits") or {}).items():
         for row in rows:
             if row["kind"] == "surrogate" and f"relative_l2 {split}" in row:
@@ -378,7 +394,13 @@ def summary_text(numbers: Mapping[str, Any]) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
-def _cell(value: Any) -> str:
+def _cell(row: Mapping[str, Any], key: str) -> str:
+    """A number of a row, with its 95 % interval where it has one."""
+    value, sure = row.get(key), row.get(f"{key}_interval")
     if isinstance(value, int):
         return f"{value:,}" if value else "-"
-    return f"{value:.3g}" if isinstance(value, float) else "-"
+    if not isinstance(value, float):
+        return "-"
+    if sure is None or None in sure:
+        return f"{value:.3g}"
+    return f"{value:.3g} [{sure[0]:.2g}, {sure[1]:.2g}]"

@@ -16,10 +16,10 @@ from sciml.experiments import jobs
 from sciml.experiments.config import Data, as_tree
 from sciml.experiments.data import place, prepare
 from sciml.experiments.files import write_json, write_text
+from sciml.experiments.pool import Done, Event, Failed, Pool, Told
 from sciml.experiments.progress import Reporter, Task
-from sciml.experiments.run import RunFolder, cores, is_evaluated, side_by_side
+from sciml.experiments.run import RunFolder, cores, is_evaluated, pool_of, side_by_side
 from sciml.experiments.study.plan import Cell, Plan, folder_of
-from sciml.experiments.study.pool import Done, Event, Failed, Pool, Processes, Told
 
 EVALUATION = 0.2
 """What an evaluation counts in the progress, a training being 1."""
@@ -110,7 +110,7 @@ def conduct(
         waiting = [run for run in runs if not run.left and _to_evaluate(run)]
         if todo or waiting:
             count = min(len(todo) + len(waiting), workers or side_by_side())
-            pool = _pool(count, scheduler)
+            pool = pool_of(count, scheduler)
             try:
                 with reporter.task(
                     f"{plan.name}: {len(todo)} trainings, {len(runs)} runs", _UNITS * len(todo)
@@ -146,7 +146,7 @@ class _Conductor:
         self.evaluations = sum(1 for run in runs if run.left) + len(waiting)
         self.ended = {"trainings": 0, "evaluations": 0}
         for name, (_, work) in todo.items():
-            pool.submit(name, train, (work,))
+            pool.submit(name, jobs.train_as_job, (work,))
             self.open.add(name)
         for run in waiting:
             self._evaluate(run)
@@ -220,11 +220,6 @@ class _Conductor:
         )
 
 
-def train(tell: Any, stop: Any, work: jobs.Job) -> dict[str, Any]:
-    """A training as a job of a pool."""
-    return jobs.train(work, tell, stop)
-
-
 def evaluate(
     tell: Any, stop: Any, folder: str, data: str, trainings: Sequence[tuple[str, int]]
 ) -> dict[str, Any]:
@@ -255,14 +250,6 @@ class _Telling(Reporter):
                 tell(min(done, total), total + 1, note or title)
 
         yield Passed()  # type: ignore[misc]
-
-
-def _pool(count: int, scheduler: str | None) -> Pool:
-    if scheduler is not None:
-        from sciml.experiments.study.cluster import Cluster
-
-        return Cluster(scheduler)
-    return Processes(count)
 
 
 def _data(runs: Sequence[Run], root: Path, reporter: Reporter, workers: int) -> None:

@@ -72,7 +72,9 @@ Event = Told | Failed | Done
 class Pool(Protocol):
     """Something that does jobs side by side."""
 
-    size: int
+    @property
+    def size(self) -> int:
+        """How many jobs are done at the same time."""
 
     def submit(self, name: str, call: Call, arguments: Sequence[Any], first: bool = False) -> None:
         """Queue a job under a name of its own; `first` puts it before those that wait."""
@@ -81,7 +83,7 @@ class Pool(Protocol):
         """What has happened, by name of the job; waits up to so many seconds for something to happen."""
 
     def stop(self) -> None:
-        """Forget the jobs that wait, and ask those under way to stop; they end with `Failed(stopped=True)`."""
+        """Forget the jobs that wait, and ask those under way to stop; all of them end with `Failed(stopped=True)`."""
 
     def close(self) -> None:
         """End what is still under way, at once."""
@@ -164,17 +166,24 @@ class Processes:
     """
 
     def __init__(self, size: int) -> None:
-        self.size = size
+        self._size = size
         self._waiting: deque[tuple[str, Call, Sequence[Any]]] = deque()
         self._children: dict[str, _Child] = {}
         self._stopping = False
+        self._forgotten: list[str] = []
         self._context = _context()
+
+    @property
+    def size(self) -> int:
+        return self._size
 
     def submit(self, name: str, call: Call, arguments: Sequence[Any], first: bool = False) -> None:
         (self._waiting.appendleft if first else self._waiting.append)((name, call, arguments))
 
     def events(self, seconds: float) -> Iterator[tuple[str, Event]]:
-        while self._waiting and len(self._children) < self.size and not self._stopping:
+        while self._forgotten:
+            yield self._forgotten.pop(), Failed("not begun", stopped=True)
+        while self._waiting and len(self._children) < self._size:
             name, call, arguments = self._waiting.popleft()
             try:
                 self._children[name] = self._start(call, arguments)
@@ -217,6 +226,7 @@ class Processes:
 
     def stop(self) -> None:
         self._stopping = True
+        self._forgotten += [name for name, _, _ in self._waiting]
         self._waiting.clear()
         for child in self._children.values():
             with contextlib.suppress(OSError):
@@ -230,31 +240,6 @@ class Processes:
             child.process.join()
             child.pipe.close()
         self._children.clear()
-
-
-class Here:
-    """Jobs one after another in this process, for debugging and where processes cannot be started."""
-
-    size = 1
-
-    def __init__(self) -> None:
-        self._waiting: deque[tuple[str, Call, Sequence[Any]]] = deque()
-        self._stop = threading.Event()
-
-    def submit(self, name: str, call: Call, arguments: Sequence[Any], first: bool = False) -> None:
-        (self._waiting.appendleft if first else self._waiting.append)((name, call, arguments))
-
-    def events(self, seconds: float) -> Iterator[tuple[str, Event]]:
-        if self._waiting:
-            name, call, arguments = self._waiting.popleft()
-            yield name, attempt(call, arguments, lambda done, total, note="": None, self._stop)
-
-    def stop(self) -> None:
-        self._stop.set()
-        self._waiting.clear()
-
-    def close(self) -> None:
-        self._waiting.clear()
 
 
 def died(status: int | None) -> str:
