@@ -35,6 +35,7 @@ MODULES = (
     "sciml.pdes",
     "sciml.odes",
     "sciml.domains",
+    "sciml.experiments.online",
 )
 HOMES = {
     "network": "sciml.models",
@@ -49,12 +50,14 @@ FILLED: Mapping[str, tuple[str, ...]] = {
     "network": (
         *("in_channels", "out_channels", "dimension", "domain", "grid", "mesh"),
         *("lengths", "origin", "periodic", "horizon", "initial"),
+        *("mean", "std", "dt", "recipe"),
     ),
     "constraint": ("dimension", "domain", "grid", "mesh"),
     "optimizer": ("params", "lr", "weight_decay"),
     "objective": (
         *("channels", "dimension", "domain", "grid", "mesh", "pde"),
         *("lengths", "origin", "horizon"),
+        *("dt", "recipe", "units", "solver"),
     ),
 }
 

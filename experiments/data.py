@@ -21,6 +21,7 @@ from sciml.domains import Cloud, Domain, Grid
 from sciml.errors import UserError
 from sciml.experiments.config import Data, Study
 from sciml.experiments.contestants import Course
+from sciml.experiments.online import recipe_place
 from sciml.experiments.progress import Reporter
 from sciml.experiments.surrogates import Facts
 from sciml.odes.base import ODE
@@ -169,6 +170,7 @@ def facts(study: Study, dataset: datasets.Dataset) -> Facts:
         scaling.scale,
         delta_mean=delta.shift,
         delta_std=delta.scale,
+        recipe=recipe_place(dataset.recipe),
     )
     if study.kind == "pinn":
         if isinstance(domain, Grid) and domain.centering == "cell":

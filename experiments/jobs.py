@@ -13,6 +13,7 @@ import torch
 from sciml.errors import UserError
 from sciml.experiments import closed_form, components, data, surrogates
 from sciml.experiments.config import Study, TrainingSettings, Variant, as_tree, read_study
+from sciml.experiments.online import OnlineSolver
 from sciml.experiments.pool import Done, Failed, Pool, Told
 from sciml.experiments.progress import Reporter, Task
 from sciml.experiments.training import Interrupted, Tell, fit
@@ -139,11 +140,14 @@ def train(work: Job, tell: Tell | None = None, stop: threading.Event | None = No
     equation = data.equation(dataset)
     if equation is not None:
         given["pde"] = equation
+    units = (facts.mean, facts.std) if variant.normalized and study.kind == "rollout" else None
+    given["units"] = units
+    if facts.recipe is not None and study.kind == "rollout":
+        given["solver"] = OnlineSolver(facts.recipe, facts.domain, facts.dt, units=units)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(work.seed + 1)
         objective = components.build(variant.objective, where, "objective", given)
     windows = data.windows(study, dataset, getattr(objective, "horizon", 1))
-    units = (facts.mean, facts.std) if variant.normalized and study.kind == "rollout" else None
     outcome = fit(
         surrogate,
         objective,

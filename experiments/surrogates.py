@@ -35,6 +35,7 @@ class Facts:
             that does not know them are none.
         initial: the state (C, *points) at time 0 that a function of place and time starts from.
         horizon: last time that such a function covers.
+        recipe: what made the data, a recipe's name or file; none where that is not known.
     """
 
     domain: Domain
@@ -49,6 +50,7 @@ class Facts:
     horizon: float = 0.0
     delta_mean: Tensor | None = None
     delta_std: Tensor | None = None
+    recipe: str | None = None
 
     @property
     def channels(self) -> tuple[str, ...]:
@@ -64,7 +66,12 @@ class Facts:
             "channels": count,
             "dimension": self.domain.dimension,
             "domain": self.domain,
+            "mean": self.mean,
+            "std": self.std,
+            "dt": self.dt,
         }
+        if self.recipe is not None:
+            given["recipe"] = self.recipe
         if isinstance(self.domain, Grid):
             given["grid"] = self.domain
             given |= {"lengths": self.domain.lengths, "origin": self.domain.origin}
@@ -90,6 +97,7 @@ class Facts:
             "horizon": self.horizon,
             "delta_mean": self.delta_mean,
             "delta_std": self.delta_std,
+            "recipe": self.recipe,
         }
 
     @classmethod
@@ -108,6 +116,7 @@ class Facts:
             plain["horizon"],
             plain.get("delta_mean"),
             plain.get("delta_std"),
+            plain.get("recipe"),
         )
 
 

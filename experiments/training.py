@@ -33,6 +33,7 @@ from sciml.models.wrappers import Normalized
 from sciml.objectives.forced import Latent
 from sciml.optimizers import SCHEDULES, WeightAverage, curvature, parameter_groups, refined, tabulated
 from sciml.optimizers.schedules import Schedule
+from sciml.step import ahead
 
 # More batches than any time will do.
 ENDLESS = 2**40
@@ -84,9 +85,21 @@ class NormalisedView(nn.Module):
         """Physical to normalised units; the channels are on `axis`."""
         return (u - self._shaped(self.mean, u, axis)) / self._shaped(self.std, u, axis)
 
-    def forward(self, u: Tensor) -> Tensor:
-        physical = u * self._shaped(self.std, u, 1) + self._shaped(self.mean, u, 1)
-        return self.normalise(self.step(physical))
+    def _physical(self, u: Tensor) -> Tensor:
+        return u * self._shaped(self.std, u, 1) + self._shaped(self.mean, u, 1)
+
+    @property
+    def bundle(self) -> int:
+        """States that one call gives, see `sciml.step.ahead`."""
+        return int(getattr(self.step, "bundle", 1))
+
+    def ahead(self, u: Tensor) -> Tensor:
+        """The next states, (B, m, C, *points)."""
+        return self.normalise(ahead(self.step, self._physical(u)), axis=2)
+
+    def forward(self, u: Tensor, lead: Tensor | None = None) -> Tensor:
+        physical = self._physical(u)
+        return self.normalise(self.step(physical) if lead is None else self.step(physical, lead))
 
 
 class Training(lightning.LightningModule):
