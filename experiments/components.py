@@ -268,6 +268,8 @@ def check(component: Component, where: str, part: str) -> None:
     for name, value in nested.items():
         items = enumerate(value) if not isinstance(value, Mapping) else [(None, value)]
         for index, item in items:
+            if index is not None and not isinstance(item, (str, Mapping)):
+                continue  # a plain value among components, such as a number beside a schedule
             check(item, f"{where}.{name}" + ("" if index is None else f"[{index}]"), part)
 
 
@@ -290,7 +292,10 @@ def build(component: Component, where: str, part: str, facts: Mapping[str, Any] 
         if isinstance(value, Mapping):
             arguments[name] = build(value, f"{where}.{name}", part, facts)
         else:
-            arguments[name] = [build(v, f"{where}.{name}[{i}]", part, facts) for i, v in enumerate(value)]
+            arguments[name] = [
+                build(v, f"{where}.{name}[{i}]", part, facts) if isinstance(v, (str, Mapping)) else v
+                for i, v in enumerate(value)
+            ]
     for name in _accepted(cls):
         if name in facts and name not in arguments:
             arguments[name] = facts[name]
