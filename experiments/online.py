@@ -13,6 +13,8 @@ from sciml.errors import UserError
 from sciml.resample import resample
 from sciml.step import low_faces_of
 
+__all__ = ["OnlineSolver"]
+
 
 class OnlineSolver(nn.Module):
     """The solver of a dataset's recipe as a map between stored states, differentiable and in the recipe's precision.
@@ -67,7 +69,9 @@ class OnlineSolver(nn.Module):
         stored, dtype = self.domain, DTYPES[found.dtype]
         times = round(self.dt / found.dt)
         if abs(times * found.dt - self.dt) > 1e-6 * self.dt:
-            raise UserError(f"steps of {self.dt:g} are no multiple of the stored {found.dt:g} of {self.recipe!r}.")
+            raise UserError(
+                f"steps of {self.dt:g} are no multiple of the stored {found.dt:g} of {self.recipe!r}."
+            )
         if self.coarsening == 1:
             own = found.domain_at(found.resolution_factor) if found.resolution_factor > 1 else stored
             dt, substeps = found.dt, found.substeps
@@ -100,7 +104,9 @@ class OnlineSolver(nn.Module):
             return self._advance(u)
         # Changed in double precision: a small mean error of the units would be taken for one of the network.
         shape = (-1, *[1] * (u.ndim - 2))
-        mean, scale = (value.to(u.device, torch.float64).reshape(shape) for value in (self.mean, self.scale))
+        mean, scale = (
+            value.to(u.device, torch.float64).reshape(shape) for value in (self.mean, self.scale)
+        )
         return ((self._advance(u * scale + mean) - mean) / scale).to(u.dtype)
 
     def __getstate__(self) -> dict[str, object]:
