@@ -16,6 +16,7 @@ from sciml.metrics.climatology import (
     two_point_correlation,
     value_density,
 )
+from sciml.metrics.correlation_dimension import correlation_dimension
 from sciml.metrics.ensemble import (
     crps,
     ensemble_metric,
@@ -70,6 +71,7 @@ from sciml.metrics.running import (
     leading_modes,
     point_values,
 )
+from sciml.metrics.series import kendall_correlation, rank_correlation, series_scores
 from sciml.metrics.sinkhorn import (
     sinkhorn_divergence,
     squared_distances,
@@ -183,6 +185,9 @@ METRICS: tuple[Callable[..., Tensor], ...] = (
     autocorrelation,
     autocorrelation_time,
     correlation_length,
+    correlation_dimension,
+    rank_correlation,
+    kendall_correlation,
 )
 
 __all__ = [
@@ -208,6 +213,7 @@ __all__ = [
     "blow_up_time",
     "brmse",
     "correlation",
+    "correlation_dimension",
     "correlation_length",
     "correlation_steps",
     "correlation_time",
@@ -231,6 +237,7 @@ __all__ = [
     "histogram_wasserstein",
     "initial_nrmse",
     "invariant_drift",
+    "kendall_correlation",
     "kinetic_energy",
     "lead_windows",
     "leading_modes",
@@ -242,9 +249,11 @@ __all__ = [
     "point_values",
     "power_spectrum_hellinger",
     "prediction_error",
+    "rank_correlation",
     "relative_l1",
     "resolved_shells",
     "rmse",
+    "series_scores",
     "sinkhorn_divergence",
     "sliced_wasserstein",
     "smape",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -22,10 +23,12 @@ def checked_series(generated: Tensor, reference: Tensor, owner: str) -> None:
         )
 
 
-def per_series(function, generated: Tensor, reference: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
+def per_series(
+    function: Callable[[Tensor, Tensor], Tensor], generated: Tensor, reference: Tensor
+) -> Tensor:
     """A function of two series (T, N), for one pair or for each of a batch."""
     if generated.ndim == 2:
-        return function(generated, reference)  # type: ignore[no-any-return]
+        return function(generated, reference)
     return torch.stack([function(g, r) for g, r in zip(generated, reference, strict=True)])
 
 

@@ -15,6 +15,7 @@ from sciml.metrics import (
     RunningOccupation,
     against_floor,
     axis_wasserstein,
+    correlation_dimension,
     histogram_wasserstein,
     mixture_divergence,
     power_spectrum_hellinger,
@@ -256,3 +257,17 @@ class TestWasserstein:
     def test_histograms(self):
         p, q = torch.tensor([2.0, 0, 0, 2]), torch.tensor([0.0, 1, 0, 1])
         assert histogram_wasserstein(p, q, 0.5).item() == pytest.approx(0.25)
+
+
+def test_dimensions_of_a_curve_a_square_and_lorenz(attractors):
+    """One, two, and the 2.05 of Grassberger and Procaccia (1983) for Lorenz."""
+    phase = 2 * math.pi * torch.rand(3000, generator=torch.Generator().manual_seed(5), dtype=F)
+    circle = torch.stack([phase.cos(), phase.sin()], dim=1)
+    assert correlation_dimension(circle, limit=1500).item() == pytest.approx(1.0, abs=0.02)
+    square = torch.rand(3000, 2, generator=torch.Generator().manual_seed(6), dtype=F)
+    assert correlation_dimension(square, limit=1500).item() == pytest.approx(2.0, abs=0.1)
+    assert correlation_dimension(attractors[0], exclude=20, limit=1500).item() == pytest.approx(
+        2.05, abs=0.12
+    )
+    with pytest.raises(ValueError, match="ten points"):
+        correlation_dimension(square[:5])

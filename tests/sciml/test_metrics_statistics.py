@@ -17,7 +17,9 @@ from sciml.metrics import (
     crps,
     ensemble_metric,
     ensemble_spread,
+    rank_correlation,
     rmse,
+    series_scores,
     time_mean_error,
     time_variance_error,
     two_point_correlation,
@@ -169,3 +171,42 @@ def test_two_ways_to_score_an_ensemble_and_its_spread():
     torch.testing.assert_close(ratio, torch.ones(3, 1, 1, dtype=F), rtol=0.1, atol=0)
     with pytest.raises(ValueError, match="two or more"):
         ensemble_spread(members[:1])
+
+
+def test_scores_of_a_short_series_by_hand():
+    ref = torch.tensor([1.0, 2.0, 4.0, 1.0], dtype=F).reshape(1, 4, 1)
+    pred = torch.tensor([1.0, 3.0, 3.0, 2.0], dtype=F).reshape(1, 4, 1)
+    found = {name: value.item() for name, value in series_scores(pred, ref).items()}
+    variance = (1 + 4 + 16 + 1) / 4 - 4
+    logs = [math.log(a) - math.log(b) for a, b in ((1, 1), (3, 2), (3, 4), (2, 1))]
+    expected = {
+        "mae": 0.75,
+        "rmse": math.sqrt(0.75),
+        "nrmse": math.sqrt(0.75 / variance),
+        "marre": 100 * 0.75 / 3,
+        "r2": 1 - 0.75 / variance,
+        "mape": 100 * (0.5 + 0.25 + 1) / 4,
+        "wape": 100 * 3 / 8,
+        "smape": 100 * (2 / 5 + 2 / 7 + 2 / 3) / 4,
+        "rmsle": math.sqrt(sum(x * x for x in logs) / 4),
+        "cv": 100 * math.sqrt(0.75 - 0.25**2) / 2,
+    }
+    for name, value in expected.items():
+        assert found[name] == pytest.approx(value), name
+    assert found["pearson"] == pytest.approx(
+        torch.corrcoef(torch.stack([pred, ref]).reshape(2, 4))[0, 1].item()
+    )
+    # Ranks 1, 3.5, 3.5, 2 and 1.5, 3, 4, 1.5.
+    both = torch.tensor([[1.0, 3.5, 3.5, 2.0], [1.5, 3.0, 4.0, 1.5]], dtype=F)
+    assert found["spearman"] == pytest.approx(torch.corrcoef(both)[0, 1].item())
+    # Five pairs differ in either one; of the four that differ in both all agree.
+    assert found["kendall"] == pytest.approx(4 / 5)
+    with pytest.raises(ValueError, match="two times"):
+        series_scores(pred[:, :1], ref[:, :1])
+
+
+def test_rankings_that_agree_and_that_are_reversed():
+    x = noise(3, 9, seed=12)
+    ones = torch.ones(3, dtype=F)
+    torch.testing.assert_close(rank_correlation(x, x.exp()), ones)
+    torch.testing.assert_close(rank_correlation(x, -x), -ones)
