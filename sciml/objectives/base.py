@@ -19,10 +19,13 @@ class Objective(nn.Module, ABC):
 
     The trainer knows nothing else. An objective neither reads files nor changes the step; what it
     remembers (warm-up counters, adaptive weights) are buffers and parameters, stored with the model.
-    `horizon` says how many states after the first one a window must have.
+    `horizon` says how many states after the first one a window must have. `shares` says that it calls the step at
+    the window's first states as a plain map and is differentiated as a whole, so that a penalty that has been there
+    before may hand on its pass (`sciml.jacobian.Remembered`).
     """
 
     horizon: int = 1
+    shares: bool = False
 
     @abstractmethod
     def forward(

@@ -42,6 +42,7 @@ class Pushforward(Objective):
         start = FreeSteps(steps, "batch" if random else "fixed")
         self.unrolled = Unrolled(1, norm=norm, channel_scale=channel_scale, start=start)
         self.horizon = self.unrolled.horizon
+        self.shares = self.unrolled.shares
 
     def forward(
         self,

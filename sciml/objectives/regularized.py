@@ -81,7 +81,8 @@ class Regularized(Objective):
     ) -> tuple[Tensor, Parts]:
         penalty = None
         if not self.training or self.every == 1 or int(self.updates) % self.every == 0:
-            step = Remembered(step)  # what the penalty computes at the first state, the loss need not
+            if self.objective.shares:  # what the penalty computes at the first state, the loss need not
+                step = Remembered(step)
             penalty = self.regularizer(step, window[:, 0], generator).mean()
         loss, parts = self.objective(step, window, generator)
         weight = self.current_weight().to(loss.dtype)

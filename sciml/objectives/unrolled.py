@@ -100,6 +100,8 @@ class Unrolled(Objective):
         self.logged = draw != "fixed" or isinstance(steps, Schedule)
         starts = [] if start is None else [start] if isinstance(start, Start) else list(start)
         self.starts = nn.ModuleList(starts)
+        # Pieces are differentiated, and freed, one by one; logged norms are of the loss alone.
+        self.shares = reach >= most and not gradient_norms
         self.terms = nn.ModuleList(terms)
         self.discrepancy = Discrepancy(norm, channel_scale)
         spans = [Span(history, bundle, most * bundle)]  # of what each start leaves, the last one first
@@ -108,7 +110,7 @@ class Unrolled(Objective):
         *left, self.window = spans
         self.spans = left[::-1]
         self.span = spans[0]
-        self.horizon = self.window.frames - 1
+        self.horizon = max(1, self.window.frames - 1)
 
     def forward(
         self,
@@ -201,6 +203,7 @@ class OneStep(Objective):
     ) -> None:
         super().__init__()
         self.unrolled = Unrolled(1, norm=norm, channel_scale=channel_scale)
+        self.shares = self.unrolled.shares
 
     def forward(
         self,

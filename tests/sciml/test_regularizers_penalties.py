@@ -207,9 +207,9 @@ def test_the_scale_field_has_its_optimum_where_the_formula_says():
         assert abs(float(gradient)) < 1e-12
         with torch.no_grad():
             jaws.head[2].bias.fill_(optimum + 0.5)
-        assert float(jaws(step, u, generator())) > float(value)
+        assert float(jaws(step, u, generator()).detach()) > float(value.detach())
     # Profiled: (1 + 2a)(1 + log((q + 2b)/(1 + 2a))), twice the Student penalty up to a constant.
-    rest = float(value) - 2 * float(StudentT(0.4, 0.3)(step, u, generator()))
+    rest = float(value.detach()) - 2 * float(StudentT(0.4, 0.3)(step, u, generator()))
     assert rest == pytest.approx(1.8 * (1 + math.log(2 / 1.8)), abs=1e-12)
 
 
@@ -335,6 +335,15 @@ def test_loss_and_penalty_share_a_pass_of_the_step(penalty, calls):
             strict=True,
         ):
             torch.testing.assert_close(a, b)
+
+
+def test_losses_that_free_their_pieces_early_compute_their_own_pass():
+    window = random(2, 5, 1, 12, seed=1)
+    for gradient in ("none", 2):
+        step = Counted(convolution())
+        Regularized(Unrolled(4, gradient=gradient), Frobenius())(step, window, generator())[0].backward()
+        assert step.calls == 5
+        assert all(torch.isfinite(p.grad).all() for p in step.parameters())
 
 
 def test_the_parameters_of_a_reference_are_not_the_models():
