@@ -1,6 +1,13 @@
 """Time integrators: Runge-Kutta methods of several kinds, exponential and symplectic ones. None mentions space."""
 
-from sciml.solvers.time.adaptive import DORMAND_PRINCE, AdaptiveSolution, EmbeddedPair, adaptive_rk
+from sciml.solvers.time.adaptive import (
+    DORMAND_PRINCE,
+    TSITOURAS,
+    AcceptedStep,
+    AdaptiveSolution,
+    EmbeddedPair,
+    adaptive_rk,
+)
 from sciml.solvers.time.composition import (
     COMPOSITIONS,
     SINGLE,
@@ -26,6 +33,7 @@ from sciml.solvers.time.tableau import (
     RK38,
     SSPRK3,
     TABLEAUS,
+    TSIT5,
     Tableau,
 )
 
@@ -51,8 +59,11 @@ __all__ = [
     "SUZUKI4",
     "TABLEAUS",
     "TRIPLE_JUMP",
+    "TSIT5",
+    "TSITOURAS",
     "YOSHIDA4",
     "YOSHIDA6",
+    "AcceptedStep",
     "AdaptiveSolution",
     "Composition",
     "EmbeddedPair",

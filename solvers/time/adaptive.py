@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sciml.solvers.time.tableau import DOPRI5, Tableau
+from sciml.solvers.time.tableau import DOPRI5, TSIT5, Tableau
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,30 @@ DORMAND_PRINCE = EmbeddedPair(
     4,
 )
 
+# Tsitouras (2011): error weights and the free interpolant, of which the quartic part is what Hermite's cubic lacks.
+TSITOURAS = EmbeddedPair(
+    TSIT5,
+    (
+        -0.001780011052226,
+        -0.000816434459657,
+        0.007880878010262,
+        -0.144711007173263,
+        0.582357165452555,
+        -0.458082105929187,
+        1 / 66,
+    ),
+    (
+        -1.0530884977290216,
+        0.1017,
+        2.490627285651253,
+        -16.548102889244903,
+        47.37952196281928,
+        -34.87065786149661,
+        2.5,
+    ),
+    4,
+)
+
 # Controller of Gustafsson (1991) as in section II.4 of Hairer, Norsett and Wanner, with their values.
 _SAFETY, _BETA, _SHRINK, _GROW = 0.9, 0.04, 0.2, 10.0
 
@@ -77,8 +101,33 @@ class AdaptiveSolution:
     evaluations: int
 
 
+@dataclass(frozen=True, eq=False)
+class AcceptedStep:
+    """A step that was taken, for who watches a solution come about.
+
+    Attributes:
+        t, h: where it begins and how long it is [time].
+        u, new: states at both ends (B, C, *points).
+        slopes: of all stages, that at the new state last.
+        pair: the method.
+    """
+
+    t: float
+    h: float
+    u: Tensor
+    new: Tensor
+    slopes: tuple[Tensor, ...]
+    pair: EmbeddedPair
+
+    def at(self, t: float) -> Tensor:
+        """The state at a time within the step."""
+        bump = self.h * _combine(self.pair.bump, list(self.slopes))
+        left, right = self.h * self.slopes[0], self.h * self.slopes[-1]
+        return _between(self.u, self.new, left, right, bump, (t - self.t) / self.h)
+
+
 def adaptive_rk(
-    rhs: Callable[[Tensor], Tensor],
+    rhs: Callable[..., Tensor],
     u: Tensor,
     times: Sequence[float],
     *,
@@ -87,8 +136,10 @@ def adaptive_rk(
     pair: EmbeddedPair = DORMAND_PRINCE,
     first_step: float | None = None,
     max_steps: int = 100_000,
+    timed: bool = False,
+    watch: Callable[[AcceptedStep], None] | None = None,
 ) -> AdaptiveSolution:
-    """Solve u' = rhs(u) with steps that keep the estimated error of each within the tolerance.
+    """Solve u' = rhs(u) or u' = rhs(u, t) with steps that keep the estimated error of each within the tolerance.
 
     All samples of a batch take the same steps, those that the worst one of them needs: its root mean square
     over the unknowns of error / (atol + rtol |u|) stays below 1. A sample thus comes out a little better,
@@ -101,7 +152,7 @@ def adaptive_rk(
     not the tolerance sets the step.
 
     Args:
-        rhs: (B, C, *points) -> (B, C, *points) [u / time].
+        rhs: (B, C, *points) -> (B, C, *points) [u / time]; takes the time as well if `timed`.
         u: states at the first of the times.
         times: increasing; the first one is the start [time].
         rtol: relative tolerance of a step; at least ten roundings of the state's type are granted.
@@ -109,6 +160,8 @@ def adaptive_rk(
         pair: the method.
         first_step: size of the first step tried; None estimates it from two slopes.
         max_steps: accepted and rejected ones together.
+        timed: whether rhs wants the time.
+        watch: called with each accepted step.
 
     Raises:
         ValueError: times that do not increase, or a tolerance that is not positive.
@@ -126,15 +179,16 @@ def adaptive_rk(
     if not (rtol > 0 and atol > 0 and math.isfinite(rtol) and math.isfinite(atol)):
         raise ValueError(f"adaptive_rk got rtol={rtol}, atol={atol}; expected positive tolerances.")
     rtol = max(rtol, 10 * torch.finfo(u.dtype).eps)
+    f: Callable[[Tensor, float], Tensor] = rhs if timed else lambda v, t: rhs(v)
     measure = _Measure(rtol, atol, u)
     out = [u]
     if len(grid) == 1:
         return AdaptiveSolution(torch.stack(out, dim=1), (), 0, 0)
-    slope, evaluations, rejected = rhs(u), 1, 0
     t, end = grid[0], grid[-1]
+    slope, evaluations, rejected = f(u, t), 1, 0
     order = pair.error_order + 1
     if first_step is None:
-        h, evaluations = measure.first_step(rhs, u, slope, order), evaluations + 1
+        h, evaluations = measure.first_step(f, t, u, slope, order), evaluations + 1
     else:
         h = first_step
     taken: list[float] = []
@@ -149,7 +203,7 @@ def adaptive_rk(
         last = t + 1.01 * h >= end
         if last:
             h = end - t
-        new, slopes = _stages(rhs, u, slope, h, pair.tableau)
+        new, slopes = _stages(f, t, u, slope, h, pair.tableau)
         evaluations += len(slopes) - 1
         errors = measure.errors(h * _combine(pair.error, slopes), u, new)
         error = float(errors.max())
@@ -177,6 +231,8 @@ def adaptive_rk(
                 continue
             bump = h * _combine(pair.bump, slopes) if bump is None else bump
             out.append(_between(u, new, h * slopes[0], h * slopes[-1], bump, (at - t) / h))
+        if watch is not None:
+            watch(AcceptedStep(t, h, u, new, tuple(slopes), pair))
         taken.append(h)
         t, u, slope = arrival, new, slopes[-1]
         error = max(error, 1e-10)
@@ -209,7 +265,9 @@ class _Measure:
     def give_up(self, samples: Tensor) -> None:
         self.alive = self.alive & ~samples
 
-    def first_step(self, rhs: Callable[[Tensor], Tensor], u: Tensor, slope: Tensor, order: int) -> float:
+    def first_step(
+        self, rhs: Callable[[Tensor, float], Tensor], t: float, u: Tensor, slope: Tensor, order: int
+    ) -> float:
         """Hairer, Norsett and Wanner (1993), section II.4: from the sizes of u, u' and an estimate of u''."""
         with torch.no_grad():
             u, slope = u.detach(), slope.detach()
@@ -220,7 +278,7 @@ class _Measure:
             h = float(torch.where(sound, guess, torch.full_like(guess, torch.inf)).min())
             if not math.isfinite(h):
                 h = 1e-6
-            curve = self._counted(self._norm(rhs(u + h * slope) - slope, scale) / h)
+            curve = self._counted(self._norm(rhs(u + h * slope, t + h) - slope, scale) / h)
             top = float(torch.maximum(self._counted(rate), curve).max())
         if not math.isfinite(top):
             return 1e-3 * h
@@ -229,14 +287,14 @@ class _Measure:
 
 
 def _stages(
-    rhs: Callable[[Tensor], Tensor], u: Tensor, slope: Tensor, h: float, tableau: Tableau
+    rhs: Callable[[Tensor, float], Tensor], t: float, u: Tensor, slope: Tensor, h: float, tableau: Tableau
 ) -> tuple[Tensor, list[Tensor]]:
     """The new state and all slopes, that at the new state last."""
     slopes = [slope]
-    for row in tableau.a:
-        slopes.append(rhs(u + h * _combine(row, slopes)))
+    for row, c in zip(tableau.a, tableau.c[1:], strict=True):
+        slopes.append(rhs(u + h * _combine(row, slopes), t + c * h))
     new = u + h * _combine(tableau.b, slopes)
-    slopes.append(rhs(new))
+    slopes.append(rhs(new, t + h))
     return new, slopes
 
 

@@ -18,6 +18,7 @@ from sciml.solvers.time import (
     RK4,
     SSPRK3,
     TABLEAUS,
+    TSIT5,
     Tableau,
     contour,
     etdrk,
@@ -46,16 +47,22 @@ def _error(tableau: Tableau, steps: int) -> float:
     return float((_at_two(tableau, steps) - _at_two(DOPRI5, 512)).norm())
 
 
+# Tsitouras made the leading term of the error so small (for linear systems 3 per cent of the exact series' term) that it
+# leads at smaller steps only.
+FINER = {TSIT5.name: 4}
+
+
 @pytest.mark.parametrize("tableau", TABLEAUS, ids=lambda t: t.name)
 def test_halving_dt_divides_the_error_by_two_to_the_order(tableau: Tableau) -> None:
-    coarse, fine = (_error(tableau, n) for n in (32, 64))
+    coarse, fine = (_error(tableau, n * FINER.get(tableau.name, 1)) for n in (32, 64))
     # 0.25: the next term of the error expansion at dt = 1/16, largest for order 5.
     assert math.log2(coarse / fine) == pytest.approx(tableau.order, abs=0.25)
 
 
 @pytest.mark.parametrize("tableau", TABLEAUS, ids=lambda t: t.name)
 def test_amplification_is_the_exponential_to_the_order_of_the_method(tableau: Tableau) -> None:
-    errors = [abs(tableau.amplification(z) - math.exp(z)) for z in (-0.2, -0.1)]
+    finer = FINER.get(tableau.name, 1)
+    errors = [abs(tableau.amplification(z / finer) - math.exp(z / finer)) for z in (-0.2, -0.1)]
     assert math.log2(errors[0] / errors[1]) == pytest.approx(tableau.order + 1, abs=0.15)
 
 

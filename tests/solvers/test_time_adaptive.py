@@ -11,7 +11,7 @@ from scipy.integrate import RK45, solve_ivp
 from torch import Tensor
 
 from sciml.odes import Lorenz63
-from sciml.solvers.time import DORMAND_PRINCE, EmbeddedPair, adaptive_rk
+from sciml.solvers.time import DORMAND_PRINCE, TSITOURAS, EmbeddedPair, adaptive_rk
 from sciml.solvers.verify.measure import observed_order
 
 
@@ -46,7 +46,8 @@ def test_one_step_is_that_of_scipy() -> None:
     assert np.abs(np.abs(error.numpy()) - np.abs(solver.K.T @ RK45.E)).max() < 1e-15
 
 
-def test_orders_of_the_step_and_between_steps() -> None:
+@pytest.mark.parametrize("pair", [DORMAND_PRINCE, TSITOURAS], ids=["Dormand-Prince", "Tsitouras"])
+def test_orders_of_the_step_and_between_steps(pair: EmbeddedPair) -> None:
     """Fixed steps by a tolerance that rejects nothing: order 5 at the ends, 4 at least between them."""
     exact = _at([0.37, 1.0])
     ends, between = [], []
@@ -55,7 +56,7 @@ def test_orders_of_the_step_and_between_steps() -> None:
         for i in range(n):
             inside = t < 0.37 < t + 1 / n
             times = [t, 0.37, t + 1 / n] if inside else [t, t + 1 / n]
-            states = adaptive_rk(_swing, u, times, rtol=1e9, atol=1e9, first_step=1 / n).states
+            states = adaptive_rk(_swing, u, times, rtol=1e9, atol=1e9, first_step=1 / n, pair=pair).states
             if inside:
                 between.append(float((states[:, 1] - exact[:, 0]).norm()))
             u, t = states[:, -1], (i + 1) / n
@@ -168,3 +169,41 @@ def test_refusals() -> None:
     with pytest.raises(ValueError, match="expected 7"):
         EmbeddedPair(DORMAND_PRINCE.tableau, (1.0,), DORMAND_PRINCE.bump, 4)
     assert torch.equal(adaptive_rk(_swing, START, [0.0]).states, START.unsqueeze(1))
+
+
+def test_the_estimate_of_tsitouras_has_order_five() -> None:
+    """Weights that sum to zero, and an estimate that falls by 2^5 when the step is halved."""
+    assert sum(TSITOURAS.error) == pytest.approx(0, abs=1e-14) and sum(TSITOURAS.bump) == pytest.approx(
+        0, abs=1e-13
+    )
+    sizes = []
+    for h in (0.2, 0.1, 0.05):
+        seen = []
+        adaptive_rk(
+            _swing, START, [0.0, h], rtol=1e9, atol=1e9, first_step=h, pair=TSITOURAS, watch=seen.append
+        )
+        slopes = seen[0].slopes
+        sizes.append(float((h * sum(w * k for w, k in zip(TSITOURAS.error, slopes, strict=True))).norm()))
+    assert observed_order(sizes) == pytest.approx(5.0, abs=0.2)
+
+
+@pytest.mark.parametrize("pair", [DORMAND_PRINCE, TSITOURAS], ids=["Dormand-Prince", "Tsitouras"])
+def test_time_reaches_every_stage(pair: EmbeddedPair) -> None:
+    """u' = u cos t, u = exp(sin t); who watches sees the steps, whose interpolants are those of the solution."""
+    seen = []
+    found = adaptive_rk(
+        lambda u, t: u * math.cos(t),
+        torch.ones(1, 1, dtype=torch.float64),
+        [0.0, 1.3, 4.0],
+        rtol=1e-10,
+        atol=1e-10,
+        pair=pair,
+        timed=True,
+        watch=seen.append,
+    )
+    assert found.states[0, 1:, 0].tolist() == pytest.approx(
+        [math.exp(math.sin(t)) for t in (1.3, 4.0)], rel=1e-8
+    )
+    assert [step.h for step in seen] == list(found.steps) and seen[0].t == 0.0
+    inside = next(step for step in seen if step.t <= 1.3 < step.t + step.h)
+    assert torch.equal(inside.at(1.3), found.states[:, 1])
