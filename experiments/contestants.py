@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sciml.step import Step
+from sciml.step import Step, ahead
 
 Kind = Literal["surrogate", "solver", "baseline"]
 
@@ -67,7 +67,15 @@ class Contestant:
 
 def from_step(name: str, step: Step, kind: Kind, *, seed: int = 0, parameters: int = 0) -> Contestant:
     """A contestant whose states are those of a Step."""
-    course = Course(step)
+    if getattr(step, "bundle", 1) > 1:
+
+        def advance(coming: Tensor) -> Tensor:
+            return coming[:, 1:] if coming.shape[1] > 1 else ahead(step, coming[:, 0])
+
+        # What is carried is the bundle of states to come, (B, m, C, *points), which gets shorter step by step.
+        course = Course(advance, lambda u0: u0.unsqueeze(1), lambda coming: coming[:, 0])
+    else:
+        course = Course(step)
     return Contestant(name, kind, lambda samples: course, seed, parameters, step)
 
 

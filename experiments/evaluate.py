@@ -28,11 +28,13 @@ from sciml.experiments.files import load_tensors, save_tensors
 from sciml.experiments.plan import Plan
 from sciml.experiments.reference import Reference, Stream
 from sciml.experiments.scores import Evaluation, Expense, Rival, Scores
-from sciml.experiments.tally import Invariants, Ruler, Tally, Truth, UserMetric
+from sciml.experiments.tally import BINS, Invariants, Ruler, Tally, Truth, UserMetric, samples_first
 from sciml.odes.base import ODE
 from sciml.pdes.base import PDE
 from sciml.trajectory import channel_names
 
+# Contestants are measured together up to so many numbers in all their states.
+TOGETHER = 1 << 19
 # With fewer samples the two halves that mean fields are compared by are those of the time.
 FEWEST_SAMPLES = 4
 
@@ -202,6 +204,10 @@ def evaluate(
     scores = [
         _scores(c, kept, plan, cost) for c, kept, cost in zip(everyone, joined, [*costs, 0.0], strict=True)
     ]
+    # Bins of the distribution of point values, in standard deviations of the data.
+    scores[-1].statistics["width"] = ((ruler.high - ruler.low) / (BINS - 2) / ruler.scale).numpy()
+    scores[-1].statistics["scale"] = ruler.scale.numpy()
+    scores[-1].statistics["low"] = ((ruler.low - ruler.shift) / ruler.scale).numpy()
     out = Evaluation(
         reference.dt,
         steps,
@@ -213,6 +219,7 @@ def evaluate(
         min(steps, reference.reach),
         plan.describe(),
         scores[-1],
+        tuple(metrics or ()),
         floor,
         Expense(dict(seconds), memory),
     )
@@ -241,20 +248,26 @@ class _Race:
         self.courses = [c.course(part) for c in contestants]
         with torch.no_grad():
             self.own = [course.begin(u0) for course in self.courses]
-            self.tallies = [Tally(ruler, u0, halves, invariants) for _ in contestants]
+            together = max(1, TOGETHER // max(1, u0.numel()))
+            self.teams = [
+                range(a, min(a + together, len(contestants))) for a in range(0, len(contestants), together)
+            ]
+            self.tallies = [Tally(ruler, u0, len(team), halves, invariants) for team in self.teams]
             # What is known of the truth may end before the rollouts: its statistics are those of what is known.
             truth = replace(ruler, plan=replace(ruler.plan, steps=reference.known(ruler.plan.steps)))
-            self.tallies.append(Tally(truth, u0, halves, invariants))
+            self.tallies.append(Tally(truth, u0, 1, halves, invariants))
         self.stream = Stream(reference, part)
         self.step = 0
         self.largest = u0.flatten(1).norm(dim=1).double()
         self.previous = u0
+        self.shown = [u0 for _ in contestants]
 
     def state(self) -> dict[str, Any]:
         """Everything that changes from step to step."""
         return {
             "step": self.step,
             "own": self.own,
+            "shown": self.shown,
             "tallies": [tally.kept for tally in self.tallies],
             "carried": self.stream.carried,
             "largest": self.largest,
@@ -263,8 +276,9 @@ class _Race:
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on from a state."""
-        self.step, self.own, self.largest = state["step"], state["own"], state["largest"]
-        self.stream.carried, self.previous = state["carried"], state["previous"]
+        self.step, self.own, self.shown = state["step"], state["own"], state["shown"]
+        self.largest, self.previous = state["largest"], state["previous"]
+        self.stream.carried = state["carried"]
         for tally, kept in zip(self.tallies, state["tallies"], strict=True):
             tally.restore(kept)
 
@@ -280,32 +294,34 @@ class _Race:
             if state is not None:
                 truth = Truth(self.ruler, state, self.previous, self.largest)
                 self.largest, self.previous = truth.largest, state
-                self.tallies[-1].see(step, state, None, self.largest)
+                self.tallies[-1].see(step, [state], None, self.largest)
             seconds["scoring"] += clock() - began
-            for index, (contestant, course) in enumerate(zip(self.contestants, self.courses, strict=True)):
-                tally = self.tallies[index]
-                if tally.dead:
-                    continue
+            for team, tally in zip(self.teams, self.tallies, strict=False):
+                for place, index in enumerate(team):
+                    if not tally.left(place):
+                        continue
+                    course, surrogate = self.courses[index], self.contestants[index].kind == "surrogate"
+                    began = clock()
+                    self.own[index] = course.advance(self.own[index])
+                    stepped = clock()
+                    self.shown[index] = course.show(self.own[index])
+                    seconds["surrogates" if surrogate else "others"] += stepped - began
+                    seconds["others"] += clock() - stepped
                 began = clock()
-                self.own[index] = course.advance(self.own[index])
-                stepped = clock()
-                seconds["surrogates" if contestant.kind == "surrogate" else "others"] += stepped - began
-                tally.see(step, course.show(self.own[index]), truth, self.largest)
-                seconds["scoring" if contestant.kind == "surrogate" else "others"] += clock() - stepped
+                if any(tally.left(place) for place in range(len(team))):
+                    tally.see(step, [self.shown[index] for index in team], truth, self.largest)
+                seconds["scoring"] += clock() - began
         self.step = step
 
     def note(self, step: int) -> str:
         """A remark for the progress."""
-        left = sum(not tally.dead for tally in self.tallies[:-1])
-        gone = len(self.contestants) - left
+        pairs = zip(self.teams, self.tallies, strict=False)
+        gone = sum(not tally.left(place) for team, tally in pairs for place in range(len(team)))
         return f"step {step:,}" + (f", {gone} of {len(self.contestants)} blown up" if gone else "")
 
     def result(self) -> list[dict[str, Tensor]]:
-        """What is kept of everyone, the truth last, without what only the next step would need."""
-        return [
-            {name: value for name, value in tally.kept.items() if name not in ("last", "still", "alive")}
-            for tally in self.tallies
-        ]
+        """What is kept of everyone, the truth last."""
+        return [kept for tally in self.tallies for kept in tally.result()]
 
 
 def _joined(parts: list[dict[str, Tensor]]) -> dict[str, Tensor]:
@@ -316,8 +332,7 @@ def _joined(parts: list[dict[str, Tensor]]) -> dict[str, Tensor]:
         if name in ("fields", "weight"):
             out[name] = torch.stack(pieces).sum(0)
         else:
-            samples_first = name in ("failed", "frozen") or name.startswith("spectrum at")
-            out[name] = torch.cat(pieces, dim=0 if samples_first else 1)
+            out[name] = torch.cat(pieces, dim=0 if samples_first(name) else 1)
     return out
 
 

@@ -177,12 +177,12 @@ class _Field:
         """State -> invariants by name; None for unknown equations."""
         return invariants_of(self.equation(samples), self.reference.domain)
 
-    def solver(self, samples: slice) -> Step | None:
-        """The data's own solver on its own points; None where the recipe is not known."""
+    def solver(self, samples: slice, parts: int = 1) -> Step | None:
+        """The data's own solver on its own points with a part of the step; None where the recipe is not known."""
         recipe, equation = self.dataset.recipe, self.equation(samples)
         if recipe is None or equation is None:
             return None
-        dt, domain = self.reference.dt, self.reference.domain
+        dt, domain = self.reference.dt / parts, self.reference.domain
         return FunctionStep(recipe.solver(equation, domain, dt, None), dt, domain, self.dataset.channels)
 
 
@@ -230,7 +230,18 @@ def _compete(
     stepping = [c for c in surrogates_ if c.step is not None]
     if asked.laboratory and stepping:
         own = field.solver(slice(0, 1))
-        add_laboratory(result, stepping, reference, solver=own, states=asked.laboratory)
+        names = len({c.name for c in stepping}) + (own is not None)
+        with reporter.task("laboratory", names) as task:
+            add_laboratory(
+                result,
+                stepping,
+                reference,
+                solver=own,
+                half=field.solver(slice(0, 1), 2),
+                states=asked.laboratory,
+                progress=task.update,
+            )
+            task.update(names)
     storage.save(result, out)
     diary.close()
 

@@ -101,6 +101,7 @@ class Evaluation:
         stored: steps whose truth is stored; what follows is a solver's.
         sampling: which steps were looked at, in words.
         reference: the truth's own scores: drift of its invariants, its statistics.
+        own: names of the user's own metrics.
         floor: (F,), relative discretisation error of the stored data at each step from 0, if it was measured.
     """
 
@@ -114,6 +115,7 @@ class Evaluation:
     stored: int
     sampling: str
     reference: Scores
+    own: tuple[str, ...] = ()
     floor: np.ndarray | None = None
     expense: Expense = field(default_factory=Expense)
     rivals: list[Rival] = field(default_factory=list)

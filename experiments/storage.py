@@ -13,8 +13,10 @@ from typing import Any
 import numpy as np
 
 from sciml.errors import UserError
+from sciml.experiments.bootstrap import interval
 from sciml.experiments.evaluate import correlation_steps
 from sciml.experiments.scores import Evaluation, Expense, Rival, Scores
+from sciml.experiments.verdict import verdicts
 from sciml.trajectory import Field
 
 
@@ -47,27 +49,10 @@ def tidy_rows(
 def summary(evaluation: Evaluation, threshold: float = 0.8) -> dict[str, Any]:
     """The table of the report as plain numbers: one entry per contestant, medians over samples and seeds."""
     trained, last = evaluation.place(evaluation.horizons[0]), evaluation.place(evaluation.known)
+    rows = [("nrmse", "nrmse_1", 0), ("nrmse", "nrmse_trained", trained), ("nrmse", "nrmse_last", last)]
+    rows += [(metric, f"{metric}_last", last) for metric in ("vrmse", "spectral_distance")]
     table = []
     for name, group in evaluation.groups().items():
-        per_seed: dict[str, list[float]] = {
-            "nrmse_1": [s.median("nrmse")[0] for s in group],
-            "nrmse_trained": [s.median("nrmse")[trained] for s in group],
-            "nrmse_last": [s.median("nrmse")[last] for s in group],
-        }
-        for metric in ("vrmse", "spectral_distance"):
-            if metric in group[0].values:
-                per_seed[f"{metric}_last"] = [s.median(metric)[last] for s in group]
-        if "correlation" in group[0].values:
-            times = [np.median(correlation_steps(evaluation, s, threshold)) for s in group]
-            per_seed["correlation_time"] = [min(float(t), evaluation.known) * evaluation.dt for t in times]
-        per_seed["blown_up"] = [float((s.blow_up <= evaluation.steps).mean()) for s in group]
-        per_seed["frozen"] = [float((s.freeze <= evaluation.steps).mean()) for s in group]
-        for key in group[0].values:
-            if key.startswith("drift "):
-                per_seed[key] = [
-                    float(np.nanmax(s.values[key])) if np.isfinite(s.values[key]).any() else math.nan
-                    for s in group
-                ]
         entry: dict[str, Any] = {
             "name": name,
             "kind": group[0].kind,
@@ -75,10 +60,25 @@ def summary(evaluation: Evaluation, threshold: float = 0.8) -> dict[str, Any]:
             "parameters": group[0].parameters,
             "cost_seconds_per_step_and_sample": float(np.median([s.cost for s in group])),
         }
-        for key, values in per_seed.items():
-            entry[key] = float(np.median(values))
-            if len(values) > 1:
-                entry[f"{key}_range"] = [float(np.min(values)), float(np.max(values))]
+        for metric, key, row in rows:
+            if metric in group[0].values:
+                _put(entry, key, [s.worst_filled(metric)[row] for s in group])
+        if "correlation" in group[0].values:
+            end, dt = evaluation.known, evaluation.dt
+            times = [np.minimum(correlation_steps(evaluation, s, threshold), end) * dt for s in group]
+            _put(entry, "correlation_time", times)
+        entry["blown_up"] = float(np.mean([s.blow_up <= evaluation.steps for s in group]))
+        entry["frozen"] = float(np.mean([s.freeze <= evaluation.steps for s in group]))
+        for key in group[0].values:
+            if key.startswith("drift ") or key in evaluation.own:
+                values = [s.values[key] for s in group]
+                per_seed = [float(np.nanmax(v)) if np.isfinite(v).any() else math.nan for v in values]
+                if key in evaluation.own:
+                    _put(entry, f"{key}_last", [s.worst_filled(key)[last] for s in group])
+                    continue
+                entry[key] = float(np.median(per_seed))
+                if len(per_seed) > 1:
+                    entry[f"{key}_range"] = [float(np.min(per_seed)), float(np.max(per_seed))]
         table.append(entry)
     floor = evaluation.floor
     return {
@@ -90,15 +90,27 @@ def summary(evaluation: Evaluation, threshold: float = 0.8) -> dict[str, Any]:
         "samples": len(evaluation.reference.blow_up),
         "sampling": evaluation.sampling,
         "correlation_threshold": threshold,
+        "own": list(evaluation.own),
         "error_floor": None
         if floor is None
         else {"first": float(floor[min(1, len(floor) - 1)]), "last": float(floor[-1])},
         "table": table,
-        "verdicts": [asdict(v) for v in evaluation.rivals],
+        "verdicts": [asdict(v) for v in verdicts(evaluation)],
         "seconds": dict(evaluation.expense.seconds),
         "overhead": evaluation.expense.overhead,
         "memory_bytes": {str(step): size for step, size in evaluation.expense.memory.items()},
     }
+
+
+def _put(entry: dict[str, Any], key: str, per_seed: list[np.ndarray]) -> None:
+    """The median of some numbers per sample (B,), with its interval and, for several seeds, its range over them."""
+    found = interval(per_seed)
+    entry[key] = found.value
+    if found.low is not None:
+        entry[f"{key}_interval"] = [found.low, found.high]
+    if len(per_seed) > 1:
+        middles = [float(np.median(values)) for values in per_seed]
+        entry[f"{key}_range"] = [min(middles), max(middles)]
 
 
 def _score_arrays(scores: Scores, place: str, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
@@ -168,6 +180,7 @@ def save(evaluation: Evaluation, folder: Path) -> None:
         "known": evaluation.known,
         "stored": evaluation.stored,
         "sampling": evaluation.sampling,
+        "own": list(evaluation.own),
         "fields": [asdict(f) for f in evaluation.fields],
         "scores": heads,
         "truth": truth,
@@ -239,6 +252,7 @@ def load(folder: Path) -> Evaluation:
             head["stored"],
             head["sampling"],
             _read_scores(head["truth"], "truth", arrays),
+            tuple(head["own"]),
             arrays.get("floor"),
             Expense(head["seconds"], {int(step): size for step, size in head["memory"].items()}),
             [Rival(**v) for v in head["rivals"]],

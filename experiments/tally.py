@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -112,78 +112,88 @@ class Truth:
 
 
 class Tally:
-    """Everything that is kept of one contestant on some samples.
+    """Everything that is kept of some contestants on some samples.
 
-    All of it is tensors by name, in `kept`: they are written down, read again, and gone on with.
+    Small states are measured together, all contestants in one call of each function, as such calls cost their
+    overhead. All that is kept is tensors by name, in `kept`, the samples of one contestant after those of another
+    (n = contestants times samples): they are written down, read again, and gone on with.
 
     Args:
         ruler: what is measured.
         u0: initial states (b, C, *points).
+        contestants: how many there are.
         halves: (b,) of 0 and 1, the half of the samples that each belongs to for mean fields; None where the two
             halves are those of the time.
         invariants: state -> name -> (b,).
     """
 
     def __init__(
-        self, ruler: Ruler, u0: Tensor, halves: Tensor | None, invariants: Invariants | None = None
+        self,
+        ruler: Ruler,
+        u0: Tensor,
+        contestants: int,
+        halves: Tensor | None,
+        invariants: Invariants | None = None,
     ) -> None:
-        self.ruler, self.halves = ruler, halves
-        batch, channels = u0.shape[:2]
+        self.ruler, self.contestants, self.halves = ruler, contestants, halves
+        self.batch, channels = u0.shape[:2]
+        count = contestants * self.batch
         plan = ruler.plan
         self._invariants = invariants
         self._first: dict[str, tuple[Tensor, Tensor]] = {}
         if invariants is not None:
             sizes = invariants(u0.double().abs())
             self._first = {
-                name: (value, sizes[name].abs()) for name, value in invariants(u0.double()).items()
+                name: (value.repeat(contestants), sizes[name].abs().repeat(contestants))
+                for name, value in invariants(u0.double()).items()
             }
         self.kept: dict[str, Tensor] = {
-            "alive": torch.ones(batch, dtype=torch.bool),
-            "failed": torch.full((batch,), plan.steps + 1, dtype=torch.int64),
-            "frozen": torch.full((batch,), plan.steps + 1, dtype=torch.int64),
-            "still": torch.zeros(batch, dtype=torch.int64),
-            "last": u0.clone(),
-            "count": torch.zeros(BLOCKS, batch, dtype=torch.float64),
-            "histogram": torch.zeros(BLOCKS, batch, channels, BINS, dtype=torch.float64),
-            "moments": torch.zeros(BLOCKS, batch, channels, 2, dtype=torch.float64),
-            "fields": torch.zeros(2, 2, *u0.shape[1:], dtype=torch.float64),
-            "weight": torch.zeros(2, dtype=torch.float64),
+            "alive": torch.ones(count, dtype=torch.bool),
+            "failed": torch.full((count,), plan.steps + 1, dtype=torch.int64),
+            "frozen": torch.full((count,), plan.steps + 1, dtype=torch.int64),
+            "still": torch.zeros(count, dtype=torch.int64),
+            "last": torch.cat([u0] * contestants),
+            "count": torch.zeros(BLOCKS, count, dtype=torch.float64),
+            "histogram": torch.zeros(BLOCKS, count, channels, BINS, dtype=torch.float64),
+            "moments": torch.zeros(BLOCKS, count, channels, 2, dtype=torch.float64),
+            "fields": torch.zeros(contestants, 2, 2, *u0.shape[1:], dtype=torch.float64),
+            "weight": torch.zeros(contestants, 2, dtype=torch.float64),
         }
         if not ruler.spatial:
-            most = max(1, SERIES // (batch * channels))
+            most = max(1, SERIES // (self.batch * channels))
             self.thinned = max(1, -(-plan.steps // most))
             self.kept["series"] = torch.full(
-                (plan.steps // self.thinned, batch, channels), torch.nan, dtype=torch.float32
+                (plan.steps // self.thinned, count, channels), torch.nan, dtype=torch.float32
             )
 
     def restore(self, kept: Mapping[str, Tensor]) -> None:
         """Go on with what was written down."""
         self.kept = dict(kept)
 
-    @property
-    def dead(self) -> bool:
-        """Whether no sample is left."""
-        return not bool(self.kept["alive"].any())
+    def left(self, contestant: int) -> bool:
+        """Whether a contestant has a sample that has not blown up."""
+        first = contestant * self.batch
+        return bool(self.kept["alive"][first : first + self.batch].any())
 
-    def see(self, step: int, state: Tensor, truth: Truth | None, largest: Tensor) -> None:
-        """Take in the state (b, C, *points) after `step` steps.
+    def see(self, step: int, states: Sequence[Tensor], truth: Truth | None, largest: Tensor) -> None:
+        """Take in what the contestants show after `step` steps.
 
         Args:
             step: from 1.
-            state: what the contestant shows.
+            states: of each contestant (b, C, *points).
             truth: the true state, where it is known.
             largest: (b,), largest norm of a true state so far.
         """
-        kept, plan = self.kept, self.ruler.plan
+        kept, plan, many = self.kept, self.ruler.plan, self.contestants
+        state = torch.cat(list(states)) if many > 1 else states[0]
         size = state.flatten(1).norm(dim=1).double()  # not finite if any value is not
-        fine = size <= BLOW_UP_FACTOR * largest
+        fine = size <= BLOW_UP_FACTOR * largest.repeat(many)
         if not bool(fine.all()):
             kept["failed"][kept["alive"] & ~fine] = step
             kept["alive"] &= fine
         moved = (state - kept["last"]).flatten(1).norm(dim=1)
-        usual = self.ruler.change * state[0].numel() ** 0.5 if truth is None else truth.change
-        still = moved < FREEZE_RATIO * usual
-        kept["still"] = (kept["still"] + 1) * still
+        usual = self.ruler.change * state[0].numel() ** 0.5 if truth is None else truth.change.repeat(many)
+        kept["still"] = (kept["still"] + 1) * (moved < FREEZE_RATIO * usual)
         frozen = kept["still"] == FREEZE_STEPS
         if bool(frozen.any()):
             now = frozen & kept["alive"] & (kept["frozen"] > step)
@@ -199,55 +209,55 @@ class Tally:
         frame = self.ruler.frame(state)
         spectrum = spectrum_of(frame, self.ruler.grid)[:, 0] if self.ruler.grid is not None else None
         if lead is not None:
-            self._compare(lead, step, state, frame, spectrum, truth)
+            self._compare(lead, step, frame, spectrum, truth)
         if block is not None:
             self._gather(block, frame, spectrum)
 
-    def _put(self, name: str, lead: int, values: Tensor) -> None:
+    def _put(self, lead: int, values: Mapping[str, Tensor]) -> None:
+        """Numbers (n,) by name at a lead step; nothing for what has blown up."""
         alive = self.kept["alive"]
-        if name not in self.kept:
-            self.kept[name] = torch.full(
-                (len(self.ruler.plan.leads), len(alive)), torch.nan, dtype=torch.float32
-            )
-        self.kept[name][lead] = torch.where(alive, values, torch.nan).float()
+        rows = torch.where(alive, torch.stack(list(values.values())), torch.nan).float()
+        for name, row in zip(values, rows, strict=True):
+            key = f"value {name}"
+            if key not in self.kept:
+                self.kept[key] = torch.full((len(self.ruler.plan.leads), len(alive)), torch.nan)
+            self.kept[key][lead] = row
 
     def _compare(
-        self,
-        lead: int,
-        step: int,
-        state: Tensor,
-        frame: Tensor,
-        spectrum: Tensor | None,
-        truth: Truth | None,
+        self, lead: int, step: int, frame: Tensor, spectrum: Tensor | None, truth: Truth | None
     ) -> None:
-        ruler, w = self.ruler, self.ruler.weights
-        for name, (first, size) in self._first.items():
-            assert self._invariants is not None  # `_first` is empty without
-            value = self._invariants(state.double())[name]
-            self._put(f"value drift {name}", lead, invariant_drift(value.unsqueeze(1), first, size)[:, 0])
+        ruler, w, many = self.ruler, self.ruler.weights, self.contestants
+        values: dict[str, Tensor] = {}
+        if self._invariants is not None:
+            state = frame[:, 0] if ruler.spatial else frame[:, 0, :, 0]
+            parts = [self._invariants(part) for part in state.split(self.batch)]
+            for name, (first, size) in self._first.items():
+                value = torch.cat([part[name] for part in parts])
+                values[f"drift {name}"] = invariant_drift(value.unsqueeze(1), first, size)[:, 0]
         if step in ruler.plan.spectra and spectrum is not None:
             self.kept[f"spectrum at {step}"] = torch.where(
                 self.kept["alive"].unsqueeze(1), spectrum.sum(dim=1), torch.nan
             )
-        if truth is None:
-            return
-        true = truth.frame
-        self._put("value nrmse", lead, nrmse(frame, true, w, mode="joint")[:, 0, 0])
-        self._put(
-            "value scaled_error", lead, (rmse(frame, true, w)[:, 0] / ruler.scale).square().mean(1).sqrt()
-        )
-        if ruler.spatial:
-            self._put("value vrmse", lead, vrmse(frame, true, w)[:, 0].mean(1))
-            self._put("value correlation", lead, correlation(frame, true, w)[:, 0])
-        if spectrum is not None and ruler.grid is not None:
-            inner = slice(1, resolved_shells(ruler.grid) + 1)
-            pair = (spectrum[..., inner], truth.spectrum[..., inner])
-            self._put("value spectral_distance", lead, log_spectral_distance(*pair).mean(1))
-            self._put("value high_band_gain", lead, band_gain(*pair).mean(1))
-        for name, metric in ruler.metrics.items():
-            self._own(name, metric, lead, frame, true)
+        if truth is not None:
+            true = torch.cat([truth.frame] * many)
+            values["nrmse"] = nrmse(frame, true, w, mode="joint")[:, 0, 0]
+            error = rmse(frame, true, w)[:, 0]
+            values["scaled_error"] = (error / ruler.scale).square().mean(1).sqrt()
+            if ruler.spatial:
+                values["vrmse"] = vrmse(frame, true, w)[:, 0].mean(1)
+                values["correlation"] = correlation(frame, true, w)[:, 0]
+            if spectrum is not None and ruler.grid is not None:
+                inner = slice(1, resolved_shells(ruler.grid) + 1)
+                pair = (spectrum[..., inner], truth.spectrum[..., inner].repeat(many, 1, 1))
+                values["spectral_distance"] = log_spectral_distance(*pair).mean(1)
+                values["high_band_gain"] = band_gain(*pair).mean(1)
+            for name, metric in ruler.metrics.items():
+                values |= self._own(name, metric, frame, true)
+        if values:
+            self._put(lead, values)
 
-    def _own(self, name: str, metric: UserMetric, lead: int, frame: Tensor, true: Tensor) -> None:
+    def _own(self, name: str, metric: UserMetric, frame: Tensor, true: Tensor) -> dict[str, Tensor]:
+        """A metric of the user's, and where it has several channels each of them."""
         if not self.ruler.spatial:
             frame, true = frame.squeeze(-1), true.squeeze(-1)
         found = metric(frame, true)
@@ -260,43 +270,66 @@ class Tally:
             )
         values = found[:, 0].detach().double()
         if values.ndim == 1:
-            self._put(f"value {name}", lead, values)
-            return
-        self._put(f"value {name}", lead, values.mean(1))
+            return {name: values}
+        out = {name: values.mean(1)}
         if channels > 1:
             for channel, column in zip(self.ruler.channels, values.unbind(1), strict=True):
-                self._put(f"value {name}_{channel}", lead, column)
+                out[f"{name}_{channel}"] = column
+        return out
 
     def _gather(self, block: int, frame: Tensor, spectrum: Tensor | None) -> None:
         ruler, kept = self.ruler, self.kept
         alive = kept["alive"]
-        state = torch.where(alive.reshape(-1, *[1] * (frame.ndim - 1)), frame, 0.0)[:, 0]
+        state = frame[:, 0]
+        if not bool(alive.all()):
+            state = torch.where(alive.reshape(-1, *[1] * (state.ndim - 1)), state, 0.0)
         kept["count"][block] += alive
-        flat = state.flatten(2)
-        share = ruler.shares
-        share = torch.full_like(flat[0, 0], 1 / flat.shape[2]) if share is None else share
-        share = share * alive.reshape(-1, 1, 1)  # (b, 1, N)
-        column = (1, -1, 1)
-        unit = (flat - ruler.low.reshape(column)) / (ruler.high - ruler.low).reshape(column)
-        bins = (unit * (BINS - 2) + 1).clamp_(0, BINS - 1).long()
-        kept["histogram"][block].scatter_add_(2, bins, share.expand_as(flat))
-        z = (flat - ruler.shift.reshape(column)) / ruler.scale.reshape(column)
+        z = (state.flatten(2) - ruler.shift.unsqueeze(1)) / ruler.scale.unsqueeze(1)
+        share = alive.double().reshape(-1, 1, 1)
+        share = share / z.shape[2] if ruler.shares is None else share * ruler.shares
+        low = ((ruler.low - ruler.shift) / ruler.scale).unsqueeze(1)
+        width = ((ruler.high - ruler.low) / ruler.scale / (BINS - 2)).unsqueeze(1)
+        bins = ((z - low) / width + 1).clamp_(0, BINS - 1).long()
+        kept["histogram"][block].scatter_add_(2, bins, share.expand_as(z))
         kept["moments"][block, :, :, 0] += (z * share).sum(2)
-        kept["moments"][block, :, :, 1] += (z.square() * share).sum(2)
+        squares = z.square()
+        kept["moments"][block, :, :, 1] += (squares * share).sum(2)
         if spectrum is not None:
             if "spectrum" not in kept:
                 kept["spectrum"] = torch.zeros(BLOCKS, *spectrum.shape, dtype=torch.float64)
             kept["spectrum"][block] += torch.where(alive.reshape(-1, 1, 1), spectrum, 0.0)
-        shaped = z.reshape(frame[:, 0].shape) if ruler.spatial else z.squeeze(-1)
+        mine = alive.reshape(self.contestants, self.batch).double()
+        shape = (self.contestants, self.batch, *kept["fields"].shape[3:])
         for half in (0, 1):
-            if self.halves is None:
-                if half != (block >= BLOCKS // 2):
-                    continue
-                mine = alive
+            if self.halves is not None:
+                chosen = mine * (self.halves == half)
+            elif half == (block >= BLOCKS // 2):
+                chosen = mine
             else:
-                mine = alive & (self.halves == half)
-            if bool(mine.any()):
-                chosen = shaped[mine]
-                kept["fields"][half, 0] += chosen.sum(0)
-                kept["fields"][half, 1] += chosen.square().sum(0)
-                kept["weight"][half] += mine.sum()
+                continue
+            kept["weight"][:, half] += chosen.sum(1)
+            for moment, values in enumerate((z, squares)):
+                kept["fields"][:, half, moment] += torch.einsum(
+                    "nb,nb...->n...", chosen, values.reshape(shape)
+                )
+
+    def result(self) -> list[dict[str, Tensor]]:
+        """What is kept of each contestant, without what only the next step would need."""
+        out: list[dict[str, Tensor]] = []
+        for number in range(self.contestants):
+            mine = slice(number * self.batch, (number + 1) * self.batch)
+            found = {}
+            for name, value in self.kept.items():
+                if name in ("last", "still", "alive"):
+                    continue
+                if name in ("fields", "weight"):
+                    found[name] = value[number]
+                else:
+                    found[name] = value[mine] if samples_first(name) else value[:, mine]
+            out.append({name: value.clone() for name, value in found.items()})
+        return out
+
+
+def samples_first(name: str) -> bool:
+    """Whether the samples are the first axis of what is kept under a name, and not the second."""
+    return name in ("failed", "frozen") or name.startswith("spectrum at")

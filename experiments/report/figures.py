@@ -13,8 +13,9 @@ import matplotlib.pyplot as plt  # noqa: E402  the backend is chosen first
 import numpy as np  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 
-from sciml.domains import Domain, Grid, Mesh  # noqa: E402
+from sciml.domains import Cloud, Domain, Grid, Mesh, Point  # noqa: E402
 from sciml.experiments.scores import Evaluation, Scores  # noqa: E402
+from sciml.experiments.verdict import survival_band  # noqa: E402
 
 # Colours that stay apart for colour-blind readers (Okabe and Ito), surrogates first.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442")
@@ -94,21 +95,95 @@ def error_against_lead_time(evaluation: Evaluation, metric: str = "nrmse") -> Fi
 
 
 def survival(evaluation: Evaluation) -> Figure | None:
-    """Fraction of trajectories that have not blown up, or None where none has."""
-    if not any((s.blow_up <= evaluation.steps).any() for s in evaluation.scores):
+    """Fraction of the surrogates' rollouts that have not blown up, with the band that so many rollouts allow."""
+    groups = {n: g for n, g in evaluation.groups().items() if g[0].kind == "surrogate"}
+    if not groups:
         return None
-    figure, axis = plt.subplots(figsize=(8.4, 3.2), layout="constrained")
+    figure, axis = plt.subplots(figsize=(8.4, 2.8), layout="constrained")
     style = styles(evaluation)
-    lead = np.arange(0, evaluation.steps + 1)
-    for name, group in evaluation.groups().items():
-        blow = np.concatenate([s.blow_up for s in group])
-        axis.step(
-            lead * evaluation.dt, [(blow > k).mean() for k in lead], where="post", label=name, **style[name]
-        )
+    for name, group in groups.items():
+        when, alive, low, high = survival_band(evaluation, group)
+        look = {"step": "post", "color": style[name]["color"], "lw": 0}
+        axis.fill_between(when * evaluation.dt, low, high, alpha=0.16, **look)
+        axis.step(when * evaluation.dt, alive, where="post", label=name, **style[name])
     axis.set(xlabel="lead time", ylabel="fraction alive", ylim=(-0.03, 1.05))
     axis.grid(alpha=0.25, lw=0.4)
-    axis.legend(fontsize=8, ncols=2)
+    axis.legend(fontsize=8, ncols=2, loc="lower left")
     return figure
+
+
+def climate(evaluation: Evaluation, channels: Sequence[str]) -> Figure | None:
+    """Time-mean spectra and distributions of point values, the truth with the band between halves of itself."""
+    truth = evaluation.reference.statistics
+    if not truth or not truth["count"].any():
+        return None
+    groups = {n: g for n, g in evaluation.groups().items() if g[0].kind == "surrogate"}
+    style = styles(evaluation)
+    count = min(2, truth["histogram"].shape[2])
+    panels = count + ("spectrum" in truth)
+    figure, axes = plt.subplots(
+        1, panels, figsize=(4.2 * panels + 1.6, 3.6), layout="constrained", squeeze=False
+    )
+    places = list(axes[0])
+    if "spectrum" in truth:
+        axis = places.pop(0)
+        low, middle, high = _halves(truth, "spectrum")
+        k = np.arange(middle.shape[-1])[1:]
+        floor = [q.sum(axis=0)[1:] for q in (low, high)]
+        axis.fill_between(k, *floor, color="black", alpha=0.22, lw=0, label="truth, halves of itself")
+        axis.loglog(k, middle.sum(axis=0)[1:], color="black", lw=1.4, label="truth")
+        for name, group in groups.items():
+            found = np.nanmedian([_mean(s.statistics, "spectrum").sum(axis=0) for s in group], axis=0)
+            axis.loglog(k, np.maximum(found[1:], 1e-30), label=name, **style[name])
+        top = float(middle.sum(axis=0)[1:].max())
+        least = float(middle.sum(axis=0)[1:].min())
+        axis.set_ylim(max(least / 30, top * 1e-16), top * 10)
+        axis.set(xlabel="wavenumber", ylabel="energy", title="mean spectrum")
+    for channel in range(count):
+        axis = places[channel]
+        low, middle, high = (
+            q[channel][1:-1] / truth["width"][channel] for q in _halves(truth, "histogram")
+        )
+        at = truth["low"][channel] + (np.arange(len(middle)) + 0.5) * truth["width"][channel]
+        axis.fill_between(at, low, high, color="black", alpha=0.22, lw=0, label="truth, halves of itself")
+        axis.plot(at, middle, color="black", lw=1.4, label="truth")
+        for name, group in groups.items():
+            found = np.nanmedian([_mean(s.statistics, "histogram")[channel] for s in group], axis=0)
+            axis.plot(at, found[1:-1] / truth["width"][channel], label=name, **style[name])
+        seen = at[high > 0]
+        axis.set_xlim(seen[0] - 0.7, seen[-1] + 0.7)
+        peak = float(middle.max())
+        axis.set(xlabel="standard deviations from the mean", yscale="log", ylim=(peak * 1e-4, peak * 4))
+        axis.set_title(f"density of values{': ' + channels[channel] if len(channels) > 1 else ''}")
+    for axis in axes[0]:
+        axis.title.set_fontsize(10)
+        axis.grid(alpha=0.25, which="both", lw=0.4)
+    figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside right upper", fontsize=8)
+    return figure
+
+
+def _mean(statistics: dict[str, np.ndarray], name: str, chosen: np.ndarray | None = None) -> np.ndarray:
+    """What was gathered, per state: over everything, or over some samples."""
+    total, count = statistics[name].sum(axis=0), statistics["count"].sum(axis=0)
+    if chosen is not None:
+        total, count = total[chosen], count[chosen]
+    seen = float(count.sum())
+    found: np.ndarray = total.sum(axis=0) / (seen if seen > 0 else np.nan)
+    return found
+
+
+def _halves(truth: dict[str, np.ndarray], name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Least, mean and largest over random halves of the samples, or over pieces of time where there are few."""
+    samples = truth["count"].shape[1]
+    mean = _mean(truth, name)
+    if samples >= 4:
+        random = np.random.default_rng(0)
+        parts = [_mean(truth, name, random.permutation(samples)[: samples // 2]) for _ in range(32)]
+    else:
+        blocks = len(truth["count"])
+        pieces = [slice(0, blocks // 2), slice(blocks // 2, blocks)]
+        parts = [_mean({name: truth[name][p], "count": truth["count"][p]}, name) for p in pieces]
+    return np.nanmin(parts, axis=0), mean, np.nanmax(parts, axis=0)
 
 
 def spectra(evaluation: Evaluation) -> Figure | None:
@@ -228,7 +303,9 @@ def trajectory_picture(
     picture = {k: v[:, channel] for k, v in evaluation.pictures[label].items()}
     times = evaluation.picture_times
     assert times is not None  # pictures and their times are stored together
-    if isinstance(domain, Grid) and domain.dimension == 1:
+    if isinstance(domain, Point):
+        figure = _series(evaluation.pictures[label], times)
+    elif isinstance(domain, Grid) and domain.dimension == 1:
         figure = _space_time(picture, times, domain)
     else:
         figure = _frames(picture, times, domain)
@@ -236,6 +313,38 @@ def trajectory_picture(
         f"{evaluation.picture_labels.get(label, label)}{': ' + name if name else ''}", fontsize=10
     )
     return figure
+
+
+def _series(pictures: dict[str, np.ndarray], times: np.ndarray) -> Figure:
+    """Unknowns of a system without space over time, and its path in the plane of the first and the last."""
+    channels = pictures["truth"].shape[1]
+    rows = min(channels, 3)
+    figure = plt.figure(figsize=(10.5, 1.5 * rows + 1.0), layout="constrained")
+    cells = figure.add_gridspec(rows, 3)
+    plane = figure.add_subplot(cells[:, 2])
+    names = [n for n in pictures if n != "truth"]
+    looks = {"truth": {"color": "black", "lw": 2.4, "alpha": 0.35}}
+    looks |= {n: {"color": COLOURS[i % len(COLOURS)], "lw": 1.1} for i, n in enumerate(names)}
+    for row in range(rows):
+        axis = figure.add_subplot(cells[row, :2])
+        for name, look in looks.items():
+            axis.plot(times, pictures[name][:, row], label=name, **look)
+        truth = pictures["truth"][:, row]
+        margin = 0.3 * float(np.ptp(truth)) or 1.0
+        axis.set_ylim(truth.min() - margin, truth.max() + margin)
+        axis.grid(alpha=0.25, lw=0.4)
+        if row == 0:
+            axis.legend(fontsize=7, ncols=4)
+    axis.set_xlabel("time")
+    for name, look in looks.items():
+        plane.plot(pictures[name][:, 0], pictures[name][:, -1], **look)
+    plane.set(xlim=_span(pictures["truth"][:, 0]), ylim=_span(pictures["truth"][:, -1]))
+    return figure
+
+
+def _span(values: np.ndarray) -> tuple[float, float]:
+    margin = 0.3 * float(np.ptp(values)) or 1.0
+    return float(values.min()) - margin, float(values.max()) + margin
 
 
 def _limits(truth: np.ndarray) -> tuple[float, float, str]:
@@ -379,36 +488,125 @@ def _painter(domain: Domain) -> tuple[Callable[..., Any], float]:
     return image, lengths[1] / lengths[0]
 
 
-def jacobians(evaluation: Evaluation, domain: Domain) -> Figure | None:
-    """Norms of the one-step Jacobian along the true trajectory, surrogates beside the reference solver."""
-    if not evaluation.laboratory:
+def _lines(evaluation: Evaluation) -> dict[str, dict[str, Any]]:
+    """Line styles of what was measured in the laboratory, the reference solver broad and grey."""
+    known = styles(evaluation)
+    solver = {"color": "black", "lw": 3.2, "alpha": 0.35}
+    return {name: known.get(name, solver) for name in evaluation.laboratory}
+
+
+def growth(evaluation: Evaluation) -> Figure | None:
+    """How errors grow along the truth: in one step, over several, per wavenumber, and for ever."""
+    found = evaluation.laboratory
+    if not found:
         return None
-    style = styles(evaluation)
-    keys = ("spectral_norm", "frobenius")
-    figure, axes = plt.subplots(1, 3, figsize=(12.0, 3.6), layout="constrained")
-    titles = ("largest singular value of the one-step Jacobian", "Frobenius norm / sqrt(n)")
-    for axis, key, title in zip(axes, keys, titles, strict=False):
-        for name, entry in evaluation.laboratory.items():
-            line = style.get(name, {"color": "black", "lw": 3.0, "alpha": 0.35})
-            axis.plot(entry["times"], entry[key], marker="o", ms=3, label=name, **line)
-        axis.axhline(1.0, color="#aaaaaa", lw=0.8)
-        axis.set(xlabel="time of the true state", title=title)
-        axis.title.set_fontsize(9)
-        axis.grid(alpha=0.25, lw=0.4)
-    axes[0].legend(fontsize=7)
-    for name, entry in evaluation.laboratory.items():
-        line = style.get(name, {"color": "black", "lw": 3.0, "alpha": 0.35})
-        where = entry["row_energy"]
-        if isinstance(domain, Mesh):
-            axes[2].scatter(
-                domain.points[:, 0].numpy(), where, s=3, color=line["color"], alpha=0.6, label=name
+    lines = _lines(evaluation)
+    shells = any("shell_gain" in entry for entry in found.values())
+    panels = 3 + shells
+    figure, axes = plt.subplots(1, panels, figsize=(3.6 * panels + 0.6, 3.5), layout="constrained")
+    for name, entry in found.items():
+        line = lines[name]
+        axes[0].plot(entry["times"], entry["spectral_norm"], marker="o", ms=3, label=name, **line)
+        axes[0].plot(entry["times"], entry["frobenius"], **{**line, "ls": ":", "lw": 1.2})
+    axes[0].axhline(1.0, color="#aaaaaa", lw=0.8)
+    axes[0].set(xlabel="time of the true state", title="growth in one step: worst, mean (dotted)")
+    place = 1
+    if shells:
+        for name, entry in found.items():
+            k = np.arange(len(entry["shell_gain"]))
+            axes[1].plot(k, entry["shell_gain"], **lines[name])
+            axes[1].plot(
+                k, np.maximum(entry["shell_growth"], 1e-8), **{**lines[name], "ls": ":", "lw": 1.2}
             )
-        else:
-            along = np.linspace(0, domain.lengths[0], len(where), endpoint=False)
-            axes[2].plot(along, where, label=name, **line)
-    axes[2].set(xlabel="x", yscale="log")
-    axes[2].set_title("where the step is sensitive (row energy, last state shown)", fontsize=9)
-    axes[2].grid(alpha=0.25, lw=0.4)
+        steps = int(next(iter(found.values()))["shell_steps"])
+        axes[1].axhline(1.0, color="#aaaaaa", lw=0.8)
+        axes[1].set(xlabel="wavenumber of the error", yscale="log")
+        axes[1].set_title(f"growth by wavenumber: 1 step, {steps} (dotted)")
+        top = max(
+            float(np.nanmax(e[key])) for e in found.values() for key in ("shell_gain", "shell_growth")
+        )
+        axes[1].set_ylim(1e-4, max(3.0, 3 * top))
+        place = 2
+    names = list(found)
+    steps = int(next(iter(found.values()))["growth_steps"])
+    keys = ("spectral_radius", "spectral_norm", "transient_growth")
+    for name in names:
+        values = [float(np.median(found[name][key])) for key in keys]
+        axes[place].plot(range(3), values, marker="o", ms=5, **lines[name])
+    axes[place].axhline(1.0, color="#aaaaaa", lw=0.8)
+    axes[place].set_xticks(
+        range(3), ["spectral\nradius", "worst in\n1 step", f"worst in\n{steps} steps"], fontsize=8
+    )
+    axes[place].set(title="eigenvalues against norms")
+    drawn = [float(np.median(entry[key])) for entry in found.values() for key in keys]
+    if max(drawn) > 10 * min(drawn):
+        axes[place].set_yscale("log")
+    axis = axes[place + 1]
+    for row, name in enumerate(names):
+        if "exponents" not in found[name]:
+            continue
+        values = found[name]["exponents"]
+        shift = 0.12 * (row - (len(names) - 1) / 2)
+        look = {"color": lines[name]["color"], "alpha": lines[name].get("alpha", 1.0)}
+        axis.errorbar(
+            np.arange(1, len(values) + 1) + shift,
+            values,
+            yerr=2 * found[name]["exponents_error"],
+            fmt="o",
+            ms=4,
+            **look,
+        )
+    axis.axhline(0.0, color="#aaaaaa", lw=0.8)
+    axis.set(xlabel="number", title="Lyapunov exponents [1/time], own rollout")
+    for axis in axes:
+        axis.title.set_fontsize(9)
+        axis.grid(alpha=0.25, which="both", lw=0.4)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=8)
+    return figure
+
+
+def sensitivity(evaluation: Evaluation, domain: Domain) -> Figure | None:
+    """Where a step enlarges errors, at the last true state of the laboratory, and the disturbance that grows most."""
+    found = evaluation.laboratory
+    if not found or isinstance(domain, Cloud | Point):
+        return None
+    lines = _lines(evaluation)
+    if isinstance(domain, Grid) and domain.dimension == 1:
+        figure, axes = plt.subplots(1, 2, figsize=(10.5, 3.2), layout="constrained")
+        x = domain.axes()[0].numpy()
+        for name, entry in found.items():
+            axes[0].semilogy(x, entry["row_energy"][-1], label=name, **lines[name])
+            axes[1].plot(x, entry["worst"][0] * np.sign(entry["worst"][0].sum() or 1.0), **lines[name])
+        axes[0].set(xlabel="x", title="sensitivity: sum over x' of (du(x) / du0(x'))^2")
+        axes[1].set(xlabel="x", title="the disturbance that grows most in one step")
+        for axis in axes:
+            axis.title.set_fontsize(9)
+            axis.grid(alpha=0.25, which="both", lw=0.4)
+        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right upper", fontsize=8)
+        return figure
+    draw, aspect = _painter(domain)
+    maps = {name: np.log10(np.maximum(entry["row_energy"][-1], 1e-12)) for name, entry in found.items()}
+    finite = np.concatenate([m.ravel() for m in maps.values()])
+    low, high = (float(q) for q in np.quantile(finite, [0.01, 0.99]))
+    figure, axes = plt.subplots(
+        2,
+        len(maps),
+        figsize=(3.1 * len(maps) + 1.0, 2 * (2.7 * aspect + 0.5)),
+        layout="constrained",
+        squeeze=False,
+    )
+    for column, (name, values) in enumerate(maps.items()):
+        shown = draw(axes[0][column], values, low, high, "magma")
+        worst = found[name]["worst"]
+        size = np.sqrt((worst**2).sum(axis=0))
+        draw(axes[1][column], size, 0.0, float(size.max()), "magma")
+        axes[0][column].set_title(name, fontsize=9)
+        for axis in axes[:, column]:
+            axis.set_xticks([])
+            axis.set_yticks([])
+    figure.colorbar(shown, ax=axes[0].tolist(), shrink=0.9, pad=0.01, aspect=15)
+    axes[0][0].set_ylabel("sensitivity, log10", fontsize=8)
+    axes[1][0].set_ylabel("worst disturbance", fontsize=8)
     return figure
 
 

@@ -6,8 +6,7 @@ import base64
 import html
 import io
 import json
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,6 +28,10 @@ figure{margin:16px 0}figure img{max-width:100%;border:1px solid var(--line)}
 figcaption{font-size:13px;color:var(--soft);margin-top:4px}
 .verdict{background:#eef5fa;border-left:4px solid var(--accent);padding:10px 16px;margin:8px 0}
 .verdict.lost{background:#fdf1ea;border-color:#d55e00}
+.findings{background:#f4f8fb;border-left:4px solid var(--accent);padding:8px 16px;margin:12px 0}
+.findings h3{margin:2px 0 6px;font-size:16px}.findings ul{list-style:none;margin:0;padding:0}
+.findings li{padding:4px 0 4px 24px;position:relative}.findings li b{position:absolute;left:2px;font-size:17px}
+.findings .yes b{color:#00795a}.findings .no b{color:#c04a00}.findings .so b{color:var(--soft)}
 pre{background:var(--wash);padding:12px;overflow:auto;font-size:12.5px;max-height:420px}
 details summary{cursor:pointer;color:var(--soft)}
 """
@@ -53,6 +56,15 @@ class Page:
     def verdict(self, text: str, won: bool) -> None:
         """A sentence in a box, blue where the surrogate won."""
         self.parts.append(f'<div class="verdict{"" if won else " lost"}">{html.escape(text)}</div>')
+
+    def findings(self, name: str, sentences: Sequence[tuple[str, bool | None]]) -> None:
+        """A box with a name and a list of sentences, each marked by whether it speaks for what is named."""
+        marks = {True: ("yes", "+"), False: ("no", "−"), None: ("so", "·")}
+        rows = "".join(
+            f'<li class="{marks[good][0]}"><b>{marks[good][1]}</b>{html.escape(text)}</li>'
+            for text, good in sentences
+        )
+        self.parts.append(f'<div class="findings"><h3>{html.escape(name)}</h3><ul>{rows}</ul></div>')
 
     def table(self, head: Sequence[str], rows: Sequence[Sequence[str]], kinds: Sequence[str] = ()) -> None:
         """A table of texts; `kinds` gives each row a style class."""
@@ -100,56 +112,6 @@ def png(figure: Figure, dpi: int = 110) -> bytes:
     figure.savefig(stream, format="png", dpi=dpi)
     plt.close(figure)
     return stream.getvalue()
-
-
-def number(value: float | None, digits: int = 3) -> str:
-    """A number for people: three significant digits, a dash where there is none."""
-    if value is None or (isinstance(value, float) and not math.isfinite(value)):
-        return "—" if value is None or math.isnan(value) else "∞"
-    if value == 0:
-        return "0"
-    if 1e-3 <= abs(value) < 1e5:
-        return f"{value:.{digits}g}" if abs(value) < 1000 else f"{value:,.0f}"
-    return f"{value:.{digits - 1}e}"
-
-
-def duration(seconds: float | None) -> str:
-    """Seconds for people, with the unit that suits them."""
-    if seconds is None or not math.isfinite(seconds):
-        return "—"
-    for unit, size in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
-        if seconds >= size:
-            return f"{seconds / size:.3g} {unit}"
-    return f"{seconds / 1e-9:.3g} ns"
-
-
-def verdict_sentence(verdict: Mapping[str, Any], dt: float) -> tuple[str, bool]:
-    """The verdict in words, and whether the surrogate won."""
-    when = f"At lead time {number(verdict['lead'] * dt)} (step {verdict['lead']})"
-    name, cost = verdict["surrogate"], duration(verdict["cost"])
-    error = verdict["error"]
-    if error is None or not math.isfinite(error):
-        return (
-            f"{when}, {name} has blown up on most trajectories; every classical solver that survives is better.",
-            False,
-        )
-    said = f"{when}, {name} has a median nRMSE of {number(error)} at {cost} per step and trajectory."
-    if verdict["solver"] is None:
-        return f"{said} No classical solver among those tried reaches this error.", True
-    ratio = verdict["cost_ratio"]
-    solver = (
-        f" The cheapest classical solver that is at least as exact is “{verdict['solver']}”: nRMSE "
-        f"{number(verdict['solver_error'])} at {duration(verdict['solver_cost'])}."
-    )
-    if ratio is None:
-        return said + solver, False
-    won = ratio < 1
-    end = (
-        f" The surrogate is {number(1 / ratio)} times cheaper."
-        if won
-        else f" The surrogate is {number(ratio)} times dearer: the coarse solver wins."
-    )
-    return said + solver + end, won
 
 
 def yaml_block(value: Any) -> str:

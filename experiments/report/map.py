@@ -16,7 +16,8 @@ from matplotlib.figure import Figure  # noqa: E402
 
 from sciml.experiments.evaluate_map import MapEvaluation, load, summary  # noqa: E402
 from sciml.experiments.report.figures import COLOURS  # noqa: E402
-from sciml.experiments.report.html import Page, duration, number, png, write, yaml_block  # noqa: E402
+from sciml.experiments.report.html import Page, png, write, yaml_block  # noqa: E402
+from sciml.experiments.wording import duration, number  # noqa: E402
 
 
 def errors_figure(evaluation: MapEvaluation, limits: Mapping[str, float]) -> Figure:

@@ -9,12 +9,13 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from sciml.domains import Domain
+from sciml.domains import Domain, Point
 from sciml.errors import UserError
 from sciml.experiments.report import figures
-from sciml.experiments.report.html import Page, duration, number, png, verdict_sentence, write, yaml_block
+from sciml.experiments.report.html import Page, png, write, yaml_block
 from sciml.experiments.scores import Evaluation
 from sciml.experiments.storage import load, summary
+from sciml.experiments.wording import duration, number
 from sciml.trajectory import channel_names
 
 COLUMNS = (
@@ -31,9 +32,10 @@ COLUMNS = (
 def table_of(numbers: Mapping[str, Any]) -> tuple[list[str], list[list[str]], list[str]]:
     """Head, rows and row kinds of the main table from a `summary`."""
     drifts = sorted(
-        {key for row in numbers["table"] for key in row if key.startswith("drift ") and "_range" not in key}
+        {k for row in numbers["table"] for k in row if k.startswith("drift ") and not k.endswith("_range")}
     )
-    columns = [c for c in COLUMNS if any(c[1] in row for row in numbers["table"])]
+    own = tuple((f"{name}, last step", f"{name}_last") for name in numbers["own"])
+    columns = [c for c in (*COLUMNS, *own) if any(c[1] in row for row in numbers["table"])]
     head = ["", *[f"nRMSE {label}" if "nrmse" in key else label for label, key in columns]]
     head += [f"max {key}" for key in drifts] + ["CPU / step / sample", "parameters", "seeds"]
     rows, kinds = [], []
@@ -57,12 +59,13 @@ def _cell(row: Mapping[str, Any], key: str, percent: bool = False) -> str:
     if percent:
         return f"{100 * value:.0f} %"
     text = number(value)
-    spread = row.get(f"{key}_range")
-    return f"{text} ({number(spread[0])}–{number(spread[1])})" if spread else text
+    spread = row.get(f"{key}_interval") or row.get(f"{key}_range")
+    return f"{text} [{number(spread[0])}–{number(spread[1])}]" if spread else text
 
 
 def pictures(evaluation: Evaluation, domain: Domain) -> list[tuple[str, Figure, str]]:
     """(file name, figure, caption) of every picture this evaluation allows, in reading order."""
+    names = channel_names(evaluation.fields, domain.dimension)
     out: list[tuple[str, Figure | None, str]] = [
         (
             "error.png",
@@ -72,10 +75,22 @@ def pictures(evaluation: Evaluation, domain: Domain) -> list[tuple[str, Figure, 
         ),
         (
             "correlation.png",
-            figures.error_against_lead_time(evaluation, "correlation"),
+            figures.error_against_lead_time(evaluation, "correlation")
+            if "correlation" in evaluation.scores[0].values
+            else None,
             "Correlation of prediction and truth against lead time.",
         ),
-        ("survival.png", figures.survival(evaluation), "Fraction of trajectories that have not blown up."),
+        (
+            "survival.png",
+            figures.survival(evaluation),
+            "Fraction of rollouts that have not blown up, with its 95 % band over initial states and seeds.",
+        ),
+        (
+            "climate.png",
+            figures.climate(evaluation, names),
+            "Statistics of the states after the first fifth of the rollout. The grey band is what halves of the truth "
+            "differ by: a surrogate inside it cannot be told from the truth with so many states.",
+        ),
         ("spectra.png", figures.spectra(evaluation), "Energy spectra at four lead times."),
         (
             "invariants.png",
@@ -83,9 +98,17 @@ def pictures(evaluation: Evaluation, domain: Domain) -> list[tuple[str, Figure, 
             "Drift of the invariants, relative to their size.",
         ),
         (
-            "jacobians.png",
-            figures.jacobians(evaluation, domain),
-            "One-step Jacobian along the true trajectory, of each surrogate and of the solver it imitates.",
+            "growth.png",
+            figures.growth(evaluation),
+            "How errors grow along true states, for each surrogate and for the solver that it imitates. The worst and the "
+            "mean growth in one step; the growth of errors of each wavenumber; the largest eigenvalue beside the worst "
+            "growth, which for steps that are not normal is larger; Lyapunov exponents with twice their standard error.",
+        ),
+        (
+            "sensitivity.png",
+            figures.sensitivity(evaluation, domain),
+            "Where one step enlarges errors, estimated with a few random probes (ripples are their noise), and the disturbance "
+            "that it enlarges most.",
         ),
         (
             "costs.png",
@@ -93,10 +116,9 @@ def pictures(evaluation: Evaluation, domain: Domain) -> list[tuple[str, Figure, 
             "Error against cost, measured in one process at one batch size.",
         ),
     ]
-    names = channel_names(evaluation.fields, domain.dimension)
     for label in evaluation.pictures:
-        for channel, name in enumerate(names[:3]):
-            shown = name if len(names) > 1 else ""
+        for channel, name in enumerate(names[: 1 if isinstance(domain, Point) else 3]):
+            shown = name if len(names) > 1 and not isinstance(domain, Point) else ""
             out.append(
                 (
                     f"{label}{'-' + name if shown else ''}.png",
@@ -138,15 +160,28 @@ def write_rollout_report(
     page = Page(title, lead)
     page.heading("Verdict")
     for verdict in numbers["verdicts"]:
-        page.verdict(*verdict_sentence(verdict, evaluation.dt))
+        page.findings(verdict["surrogate"], [(f["sentence"], f["good"]) for f in verdict["findings"]])
     if not numbers["verdicts"]:
-        page.text(
-            "No verdict: it takes a surrogate and a classical solver, and one of them did not take part."
-        )
+        page.text("No verdict: no surrogate took part.")
+    drawn = {name: (figure, caption) for name, figure, caption in pictures(evaluation, domain)}
+    store = folder / "figures"
+    store.mkdir(exist_ok=True)
+
+    def show(names: Sequence[str]) -> None:
+        for name in names:
+            if name in drawn:
+                figure, caption = drawn.pop(name)
+                data = png(figure)
+                (store / name).write_bytes(data)
+                page.picture(data, caption)
+
+    show(["survival.png", "climate.png", "growth.png", "sensitivity.png"])
     page.heading("What was run")
     facts = {
         "trajectories": str(numbers["samples"]),
-        "rollout": f"{evaluation.steps} steps of {number(evaluation.dt)}",
+        "rollout": f"{evaluation.steps:,} steps of {number(evaluation.dt)}",
+        "truth": _truth(evaluation),
+        "sampled": evaluation.sampling,
         "training horizon": f"{evaluation.trained_steps} steps",
         **({str(k): str(v) for k, v in dataset.items()} if dataset else {}),
     }
@@ -154,28 +189,34 @@ def write_rollout_report(
     page.heading("Table")
     page.table(*table_of(numbers))
     page.text(
-        "Medians over trajectories; with several seeds the median over seeds and, in brackets, their range. nRMSE is "
-        "the norm of the error over the norm of the truth. The correlation time is when the Pearson correlation first "
-        f"falls below {numbers['correlation_threshold']}. A trajectory has blown up once it is not finite or ten times "
-        "larger than the truth ever is. CPU time is that of the whole process, all contestants in one process."
+        "Medians over trajectories, with several seeds their median over seeds; in brackets the 95 % bootstrap interval "
+        "over initial states and seeds. nRMSE is the norm of the error over the norm of the truth. The correlation time "
+        f"is when the Pearson correlation first falls below {numbers['correlation_threshold']}. A trajectory has blown up "
+        "once it is not finite or ten times larger than the truth ever is. CPU time is that of the whole process, all "
+        "contestants in one process."
     )
-    drawn = pictures(evaluation, domain)
     if references:
         page.heading("Against published numbers")
-        drawn.insert(0, _published(page, evaluation, references))
+        name, figure, caption = _published(page, evaluation, references)
+        drawn[name] = figure, caption
+        show([name])
     page.heading("Pictures")
-    store = folder / "figures"
-    store.mkdir(exist_ok=True)
-    for name, figure, caption in drawn:
-        data = png(figure)
-        (store / name).write_bytes(data)
-        page.picture(data, caption)
+    show(list(drawn))
     page.heading("Settings and provenance")
     if settings is not None:
         page.folded("resolved configuration", yaml_block(settings))
     if provenance is not None:
         page.folded("provenance", yaml_block(provenance))
     return write(page, folder / "report.html")
+
+
+def _truth(evaluation: Evaluation) -> str:
+    """Where the truth comes from, in words."""
+    if evaluation.known <= evaluation.stored:
+        if evaluation.known < evaluation.steps:
+            return f"stored, to step {evaluation.known:,}; beyond it nobody knows"
+        return "stored"
+    return f"stored to step {evaluation.stored:,}, then the data's own solver goes on"
 
 
 def _published(
@@ -220,7 +261,7 @@ def compare(folders: Sequence[Path], out: Path) -> Path:
         numbers = summary(evaluation)
         page.heading(folder.name)
         for verdict in numbers["verdicts"]:
-            page.verdict(*verdict_sentence(verdict, evaluation.dt))
+            page.findings(verdict["surrogate"], [(f["sentence"], f["good"]) for f in verdict["findings"]])
         page.table(*table_of(numbers))
         page.picture(
             png(figures.error_against_lead_time(evaluation)), f"Error against lead time, {folder.name}."
