@@ -17,6 +17,7 @@ from sciml.metrics.climatology import (
     value_density,
 )
 from sciml.metrics.correlation_dimension import correlation_dimension
+from sciml.metrics.dtw import dtw_distance
 from sciml.metrics.ensemble import (
     crps,
     ensemble_metric,
@@ -151,6 +152,7 @@ METRICS: tuple[Callable[..., Tensor], ...] = (
     smape_time,
     gmean,
     window_means,
+    dtw_distance,
     spectrum,
     energy_spectrum,
     spectral_distance,
@@ -221,6 +223,7 @@ __all__ = [
     "crps",
     "dissipation",
     "drift_slope",
+    "dtw_distance",
     "energy_budget",
     "energy_injection",
     "energy_spectrum",

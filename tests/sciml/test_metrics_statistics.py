@@ -15,6 +15,7 @@ from sciml.metrics import (
     autocorrelation_time,
     correlation_length,
     crps,
+    dtw_distance,
     ensemble_metric,
     ensemble_spread,
     rank_correlation,
@@ -210,3 +211,49 @@ def test_rankings_that_agree_and_that_are_reversed():
     ones = torch.ones(3, dtype=F)
     torch.testing.assert_close(rank_correlation(x, x.exp()), ones)
     torch.testing.assert_close(rank_correlation(x, -x), -ones)
+
+
+def paths(frames: int, start: int) -> list[list[tuple[int, int]]]:
+    """All alignments of two series, from the pair (start, start) to the last."""
+    if start == frames - 1:
+        return [[(start, start)]]
+    found: list[list[tuple[int, int]]] = []
+
+    def walk(path: list[tuple[int, int]]) -> None:
+        i, j = path[-1]
+        if (i, j) == (frames - 1, frames - 1):
+            found.append(path)
+            return
+        for a, b in ((1, 0), (0, 1), (1, 1)):
+            if i + a < frames and j + b < frames:
+                walk([*path, (i + a, j + b)])
+
+    walk([(start, start)])
+    return found
+
+
+@pytest.mark.parametrize("window", [1, 2, 4])
+def test_warping_finds_the_best_of_all_alignments(window):
+    pred, ref = noise(1, 5, 1, 3, seed=13), noise(1, 5, 1, 3, seed=14)
+    cost = (pred[0, :, None, 0] - ref[0, None, :, 0]).square().mean(-1)
+    allowed = [path for path in paths(5, 0) if all(abs(i - j) <= window for i, j in path)]
+    best = min(sum(cost[i, j].item() for i, j in path) for path in allowed)
+    assert dtw_distance(pred, ref, window).item() == pytest.approx(math.sqrt(best / 5))
+    # The Well: signs alone for one channel, the first pair free, one step less ahead than behind.
+    cost = (pred.sign()[0, :, None, 0] - ref.sign()[0, None, :, 0]).square().mean(-1)
+    allowed = [path for path in paths(5, 1) if all(-window <= j - i < window for i, j in path)]
+    best = min(sum(cost[i, j].item() for i, j in path) for path in allowed)
+    assert dtw_distance(pred, ref, window, mode="well").item() == pytest.approx(
+        math.sqrt(best / 5), abs=1e-6
+    )
+
+
+def test_a_delay_costs_less_than_an_error():
+    t = torch.arange(40, dtype=F).reshape(1, -1, 1, 1)
+    x = torch.arange(16, dtype=F) / 16
+    ref, late = (torch.sin(2 * math.pi * (x - 0.02 * s)) for s in (t, t - 3))
+    plain = rmse(late, ref).square().mean(1).sqrt()
+    assert dtw_distance(late, ref).item() < 0.5 * plain.item()
+    assert dtw_distance(ref, ref).item() == 0.0
+    with pytest.raises(ValueError, match="window=0"):
+        dtw_distance(ref, ref, 0)
