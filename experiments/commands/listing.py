@@ -32,6 +32,13 @@ Topic = Literal[
     "studies",
 ]
 
+# Of which losses are composed, under `objectives`.
+PIECES = (
+    *("FreeSteps", "Noise", "RandomWalkNoise", "Diverted"),
+    *("Sobolev", "LogSpectrum", "PerState", "InvariantMeasure", "EquationResidual", "SolverDefect"),
+    *("Constant", "Ramp", "Geometric", "Stairs", "Doubling"),
+)
+
 # Topic -> (module, the visible tuple or dictionary there that lists it).
 LISTS: dict[str, tuple[str, str]] = {
     "pdes": ("sciml.pdes", "PDES"),
@@ -54,7 +61,7 @@ def execute(arguments: Namespace, reporter: Reporter) -> Result:
     topics = [topic] if topic else [*LISTS, *FILES]
     found = {name: dict(FILES[name]() if name in FILES else _entries(*LISTS[name])) for name in topics}
     if "objectives" in found:
-        found["objectives"] |= dict(_entries("sciml.objectives", ("RelativeL2Map", "Residual")))
+        found["objectives"] |= dict(_entries("sciml.objectives", ("RelativeL2Map", "Residual", *PIECES)))
     lines = []
     for name, entries in found.items():
         lines += ([] if topic else [f"{name}:"]) + [
