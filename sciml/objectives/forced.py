@@ -61,20 +61,33 @@ def forced_rollout(
     gains = list(alpha) if isinstance(alpha, Sequence) else [alpha] * (steps - 1)
     if len(gains) != steps - 1:
         raise ValueError(f"forced_rollout got {len(gains)} gains; expected {steps - 1}, one a time.")
+    if all(not isinstance(gain, Tensor) and gain in (0, 1) for gain in gains):
+        return _restarted(step, states, [0, *(t for t, gain in enumerate(gains, start=1) if gain == 1)])
     z = step(states[:, 0])
     found = [z]
     for t, gain in enumerate(gains, start=1):
-        if isinstance(gain, Tensor):
-            y = z + gain * (states[:, t] - z)
-        elif gain == 0:
-            y = z
-        elif gain == 1:  # not by the formula: zero times infinity, after a blow-up, is not zero
-            y = states[:, t]
-        else:
-            y = torch.lerp(z, states[:, t], gain)
+        y = z + gain * (states[:, t] - z) if isinstance(gain, Tensor) else torch.lerp(z, states[:, t], gain)
         z = step(y)
         found.append(z)
     return torch.stack(found, dim=1)
+
+
+def _restarted(step: Callable[[Tensor], Tensor], states: Tensor, starts: Sequence[int]) -> Tensor:
+    """Free rollouts from the states at some times, each until the next of them, all side by side.
+
+    They do not depend on each other, so that full forcing is one call of the step. Nor does what follows a blow-up.
+    """
+    batch, steps = len(states), states.shape[1] - 1
+    lengths = [end - start for start, end in zip(starts, [*starts[1:], steps], strict=True)]
+    order = sorted(range(len(starts)), key=lambda i: -lengths[i])  # the longest first: the others drop out
+    z = states[:, [starts[i] for i in order]].transpose(0, 1)  # (pieces, B, C, *points)
+    found: list[list[Tensor]] = [[] for _ in starts]
+    for k in range(max(lengths)):
+        alive = sum(lengths[i] > k for i in order)
+        z = step(z[:alive].flatten(0, 1)).unflatten(0, (alive, batch))
+        for place, piece in enumerate(z):
+            found[order[place]].append(piece)
+    return torch.stack([state for piece in found for state in piece], dim=1)
 
 
 class Alpha(nn.Module, ABC):

@@ -133,14 +133,29 @@ def test_a_gain_per_channel_holds_those_channels_alone():
 
 
 def test_a_blow_up_does_not_reach_beyond_the_next_replacement():
-    window = windows((1,), frames=4)
-    calls = []
+    window = windows((1,), frames=7)
+    window[0, 2] = 50.0
 
     def step(z):
-        calls.append(z)
-        return z * float("inf") if len(calls) == 1 else 0.5 * z
+        return torch.where(z > 10, torch.inf, 0.5 * z)
 
-    assert bool(torch.isfinite(forced_rollout(step, window, 1.0)[:, 1:]).all())
+    for every, lost in ((1, [2]), (2, [2, 3]), (3, [])):
+        gains = [1.0 if t % every == 0 else 0.0 for t in range(1, 6)]
+        found = forced_rollout(step, window, gains)
+        assert (~torch.isfinite(found[0, :, 0])).nonzero().flatten().tolist() == lost
+        assert bool(torch.isfinite(found[1:]).all())
+
+
+def test_gains_of_one_and_none_in_any_order():
+    torch.manual_seed(0)
+    step, window = PLRNN(4, hidden=7).double(), windows((4,), frames=9)
+    gains = [0.0, 1.0, 1.0, 0.0, 0.0, 0.0, 1.0]
+    found = forced_rollout(step, window, gains)
+    z = step(window[:, 0])
+    for t in range(8):
+        torch.testing.assert_close(found[:, t], z, rtol=1e-12, atol=1e-13)
+        if t < 7:
+            z = step(window[:, t + 1] if gains[t] == 1 else z)
 
 
 def test_the_controller_rises_at_once_and_falls_slowly():
