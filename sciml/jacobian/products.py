@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Literal, get_args
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd import forward_ad
 
 from sciml.jacobian.remembered import Remembered
@@ -36,7 +36,8 @@ class Jacobian:
     - "vjp": two reverse passes; J^T w is linear in w, and its derivative along v is J v. For solvers, and for
       custom functions without forward mode; their backward has to be differentiable itself.
     - "fd": a one-sided difference, wrong by about the square root of the rounding unit. It needs no
-      derivative of the step, so compiled solvers stay compiled: the fastest for them by far.
+      derivative of the step, so compiled solvers stay compiled: the fastest for them by far. Networks (modules)
+      are given both states as one batch.
     - "auto": forward mode, and reverse mode where the step does not support it.
 
     J^T w is a reverse pass in every mode.
@@ -145,7 +146,14 @@ class Jacobian:
     def _pushed(self, v: Tensor) -> Tensor:
         if self.mode == "fd":
             eps = like(torch.finfo(self.u.dtype).eps ** 0.5 * self._size(self.u) / self._size(v), self.u)
-            return (self._run(self.u + eps * v) - self.value) / eps
+            moved = self.u + eps * v
+            if self._value is None and isinstance(self._run, nn.Module):
+                both = self._run(torch.cat([self.u, moved]))  # quicker for networks than two calls
+                y, w = both.chunk(2)
+                _check_shape(self.u, y)
+                return (w - self._note(y)) / eps
+            w = self._run(moved)
+            return (w - self.value) / eps
         if self.mode == "vjp":
             return self._twice_reversed(v)
         try:

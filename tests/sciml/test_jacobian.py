@@ -300,7 +300,7 @@ def test_a_remembered_step_gives_its_result_once_computed_and_its_gradient(mode)
     counted = Counted(net)
     shared = value(Remembered(counted))
     torch.testing.assert_close(shared, plain)
-    assert counted.calls == (3 if mode == "fd" else 2)
+    assert counted.calls == (3 if mode == "fd" else 2)  # a network would be called once for both
     for a, b in zip(
         torch.autograd.grad(shared, list(net.parameters()), allow_unused=True),
         torch.autograd.grad(plain, list(net.parameters()), allow_unused=True),

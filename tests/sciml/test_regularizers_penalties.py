@@ -312,7 +312,7 @@ class Counted(nn.Module):
         (Frobenius(), 1),
         (Frobenius(kind="column"), 1),
         (Frobenius(mode="vjp", probes=3), 1),
-        (Frobenius(mode="fd"), 2),
+        (Frobenius(mode="fd"), 1),
         (JAWS(1, 1, kernel=3), 1),
     ],
     ids=["forward", "column", "reverse", "differences", "jaws"],
@@ -384,7 +384,10 @@ def test_refusals():
 
 @pytest.mark.slow
 def test_the_learned_field_follows_compression_and_the_sensitivity_of_the_solver():
-    """Trained on Burgers' equation, s lies high where the flow compresses, as the true row energies do."""
+    """Trained on Burgers' equation, s lies high where the flow compresses, as the true row energies do.
+
+    With the weight 1 of the prior; with 0.01 the correlations are 0.4 after twice as many updates.
+    """
     grid, viscosity, dt = Grid((64,), (1.0,)), 0.005, 0.02
     solver = build(Burgers(viscosity=viscosity), grid, dt)
     draw, g = RandomFourier(modes=4), generator(0)
@@ -396,11 +399,11 @@ def test_the_learned_field_follows_compression_and_the_sensitivity_of_the_solver
     with torch.random.fork_rng():
         torch.manual_seed(0)
         step = Residual(ConvNet(1, 1, 1, width=24, hidden_layers=3, kernel=5, activation="gelu"))
-        objective = Regularized(OneStep(), JAWS(1, 1), weight=0.01, warmup=80)
+        objective = Regularized(OneStep(), JAWS(1, 1), weight=1.0, warmup=40)
     parameters = [*step.parameters(), *objective.parameters()]
     optimiser = torch.optim.Adam(parameters, lr=2e-3)
-    schedule = torch.optim.lr_scheduler.LinearLR(optimiser, 1.0, 0.0, 800)
-    for _ in range(800):
+    schedule = torch.optim.lr_scheduler.LinearLR(optimiser, 1.0, 0.0, 400)
+    for _ in range(400):
         sample = torch.randint(0, 24, (16,), generator=g)
         frame = torch.randint(0, 50, (16,), generator=g)
         window = torch.stack([train[sample, frame], train[sample, frame + 1]], dim=1)
