@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -29,14 +30,15 @@ class LogDeterminant(Regularizer):
     do not. Gradients of the dense determinant need J to be regular.
 
     Args:
-        reference: of log |det J| per unknown if normalised, of the whole otherwise.
-        solver: a step whose own log |det J| at the same states takes the place of the number.
+        reference: of log |det J| per unknown if normalised, of the whole otherwise; or "solver" for that of the
+            solver at the same states.
         method: "dense", "series" or "auto", see `sciml.jacobian.log_determinant`.
         terms: of the series.
         probes: of the series, at least 2; None for all unit vectors.
         normalise: divide log |det J| by the number of unknowns, so that grids compare.
         distribution: of the directions.
         mode: how the Jacobian is multiplied, see `sciml.jacobian.Jacobian`.
+        solver: for the reference of that name: a step, in the model's units and precision.
 
     Raises:
         ValueError: an option is unknown or out of range.
@@ -44,14 +46,14 @@ class LogDeterminant(Regularizer):
 
     def __init__(
         self,
-        reference: float = 0.0,
-        solver: Callable[[Tensor], Tensor] | None = None,
+        reference: float | Literal["solver"] = 0.0,
         method: Method = "auto",
         terms: int = 10,
         probes: int | None = 2,
         normalise: bool = True,
         distribution: Distribution = "rademacher",
         mode: Mode = "auto",
+        solver: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         super().__init__()
         check_method(method, terms)
@@ -61,8 +63,13 @@ class LogDeterminant(Regularizer):
             raise ValueError(
                 "LogDeterminant got probes=1; expected at least 2, whose products have no bias, or None."
             )
-        self.reference = float(reference)
-        self.solver = (solver,)  # in a tuple: its parameters, if any, are not the model's
+        if isinstance(reference, str) and (reference != "solver" or solver is None):
+            raise ValueError(
+                f"LogDeterminant got reference={reference!r} and {'no' if solver is None else 'a'} solver; expected a "
+                "number, or 'solver' and the step to compare with."
+            )
+        # In a tuple: the parameters of the solver, if it has any, are not the model's.
+        self.reference = (solver if isinstance(reference, str) else float(reference),)
         self.method: Method = method
         self.terms = terms
         self.probes = probes
@@ -96,12 +103,12 @@ class LogDeterminant(Regularizer):
         return (off.sum(dim=0).square() - off.square().sum(dim=0)) / pairs
 
     def _wanted(self, u: Tensor, dense: bool, generator: torch.Generator | None) -> Tensor:
-        (solver,) = self.solver
-        if solver is None:
-            return torch.tensor(self.reference, dtype=u.dtype, device=u.device)
+        (reference,) = self.reference
+        if reference is None or isinstance(reference, float):
+            return torch.tensor(reference or 0.0, dtype=u.dtype, device=u.device)
         with torch.no_grad():
             found = log_determinant(
-                solver,
+                reference,
                 u.detach(),
                 method="dense" if dense else "series",
                 terms=self.terms,

@@ -139,7 +139,7 @@ def test_a_penalty_against_the_solver_vanishes_for_the_solver():
             Frobenius(target="solver", solver=step, mode="vjp"),
             Hinge(0.0, eps=1e-12, target="solver", solver=step, mode="vjp"),
             SpectralNorm(3, form="square", target="solver", solver=step, mode="vjp"),
-            LogDeterminant(solver=step),
+            LogDeterminant("solver", solver=step),
         ):
             assert penalty(step, u, generator(1)).abs().max() < 1e-10
             assert penalty(lambda x: 1.1 * step(x), u, generator(1)).min() > 1e-4
@@ -225,7 +225,7 @@ def test_heavy_tails_press_sensitive_points_less():
 
 def test_asymmetry_taken_now_and_then_is_the_same_on_average():
     step, u = Matrix(random(1, 6, 6, seed=3)), random(1, 1, 6, seed=4)
-    exact = float(Asymmetry(probes=None)(step, u))
+    exact = float(Asymmetry(probes=None)(step, u).detach())
     now_and_then = Asymmetry(probes=None, probability=0.4)
     g = generator(5)
     values = torch.stack([now_and_then(step, u, g).detach() for _ in range(600)])
@@ -233,7 +233,7 @@ def test_asymmetry_taken_now_and_then_is_the_same_on_average():
     assert float(taken.double().mean()) == pytest.approx(0.4, abs=4 * 0.02)
     torch.testing.assert_close(values[taken], torch.full_like(values[taken], exact / 0.4))
     now_and_then.eval()
-    assert float(now_and_then(step, u, g)) == pytest.approx(exact)
+    assert float(now_and_then(step, u, g).detach()) == pytest.approx(exact)
 
 
 def steps() -> dict[str, Callable[[], tuple[nn.Module, Tensor]]]:
@@ -351,7 +351,7 @@ def test_the_parameters_of_a_reference_are_not_the_models():
     for penalty in (
         Frobenius(target="solver", solver=reference),
         SpectralNorm(target="solver", solver=reference),
-        LogDeterminant(solver=reference),
+        LogDeterminant("solver", solver=reference),
         JAWS(1, 1, target="solver", solver=reference),
     ):
         own = {id(p) for p in penalty.parameters()}
@@ -374,6 +374,9 @@ def test_refusals():
         SpectralNorm(form="cube")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="probes=1"):
         LogDeterminant(probes=1)
+    with pytest.raises(ValueError, match="reference='solver' and no solver"):
+        LogDeterminant("solver")
+    assert LogDeterminant(-0.5, solver=lambda u: u).reference == (-0.5,)  # a study fills the solver in
     with pytest.raises(ValueError, match="probability=0"):
         Asymmetry(probability=0)
     with pytest.raises(ValueError, match="hyperprior"):
