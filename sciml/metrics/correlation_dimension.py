@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -44,9 +46,7 @@ def correlation_dimension(
     apart = (chosen.unsqueeze(0) - chosen.unsqueeze(1)) > exclude  # each pair once
     found = distances[apart.to(distances.device)].sort().values
     found = found[found > 0]
-    at = torch.logspace(
-        *(torch.log10(torch.tensor([low, high], dtype=torch.float64)).tolist()), 20, dtype=torch.float64
-    )
+    at = torch.logspace(math.log10(low), math.log10(high), 20, dtype=torch.float64)
     index = (at * len(found)).long().clamp(1, len(found) - 1)
     x, y = found[index.to(found.device)].log(), index.double().log().to(found.device)
     x = x - x.mean()
