@@ -57,8 +57,8 @@ def header(study: Study, variant: str, seed: int, facts: surrogates.Facts, made_
     }
 
 
-def is_done(work: Job) -> bool:
-    """Whether the job's checkpoint is there and complete.
+def is_done(work: Job, study: Study | None = None) -> bool:
+    """Whether the job's checkpoint is there and complete; `study` saves reading it from the job's tree again.
 
     Raises:
         UserError: it is of other settings, or of other data.
@@ -66,7 +66,7 @@ def is_done(work: Job) -> bool:
     path = Path(work.checkpoint)
     if not path.is_file():
         return False
-    study = read_study(work.tree, work.name)
+    study = study or read_study(work.tree, work.name)
     found = surrogates.read_header(path)
     expected = {
         "variant": asdict(study.variants[work.variant]),

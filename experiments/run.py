@@ -136,7 +136,7 @@ def run(
     """Everything that is missing: data, trainings, evaluation, report. Returns the report's path."""
     began = time.monotonic()
     data = train(study, folder, data_root, reporter, workers, scheduler)
-    if not is_evaluated(folder):
+    if not is_evaluated(folder, study=study):
         evaluate(folder, reporter, data=data)
     with reporter.task("report", 1) as task:
         path = report(folder)
@@ -145,17 +145,22 @@ def run(
     return path
 
 
-def is_evaluated(folder: RunFolder, trainings: Collection[tuple[str, int]] | None = None) -> bool:
+def is_evaluated(
+    folder: RunFolder,
+    trainings: Collection[tuple[str, int]] | None = None,
+    study: Study | None = None,
+) -> bool:
     """Whether the run's evaluation is there and is that of its settings and of these trainings as they are now.
 
     Args:
         folder: the run.
         trainings: (variant, seed) of those evaluated, all if left out.
+        study: what it runs, read from its configuration if left out.
     """
     known = folder.provenance().get("evaluated")
     if known is None or not (folder.path / "summary.json").is_file():
         return False
-    study = folder.study()
+    study = study or folder.study()
     return bool(known == _fingerprint(study, folder, _all(study) if trainings is None else trainings))
 
 
@@ -206,7 +211,7 @@ def train(
         for variant in study.variants
         for seed in study.seeds
     ]
-    todo = [work for work in every if not jobs.is_done(work)]
+    todo = [work for work in every if not jobs.is_done(work, study)]
     folder.open(study)
     folder.add_provenance(data=str(data.resolve()), seconds={"data": round(prepared - began, 1)})
     if not todo:

@@ -297,7 +297,7 @@ def _open(runs: Sequence[Run]) -> dict[str, tuple[Run, jobs.Job]]:
             for seed in study.seeds:
                 path = run.folder.checkpoint(variant, seed).absolute()
                 work = jobs.job(study, variant, seed, run.data, path)
-                found.append((run, work, jobs.is_done(work)))
+                found.append((run, work, jobs.is_done(work, study)))
     for run in runs:  # only now that all checkpoints are known to suit
         if run.data is not None:
             run.folder.open(run.cell.study)
@@ -318,7 +318,10 @@ def _to_evaluate(run: Run) -> bool:
     trainings = run.complete()
     if not trainings:
         return False
-    return not is_evaluated(run.folder, trainings) or not (run.folder.path / "report.html").is_file()
+    return (
+        not is_evaluated(run.folder, trainings, run.cell.study)
+        or not (run.folder.path / "report.html").is_file()
+    )
 
 
 def _note_trainings(run: Run) -> None:

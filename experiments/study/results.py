@@ -163,7 +163,7 @@ def rows_of(plan: Plan, runs: Sequence[Run]) -> list[Row]:
         done = run.complete()
         numbers: Mapping[str, Any] = {}
         scores = pd.DataFrame({name: [] for name in KEYS})
-        if done and is_evaluated(run.folder, done):
+        if done and is_evaluated(run.folder, done, run.cell.study):
             numbers = json.loads((run.folder.path / "summary.json").read_text())
             scores = read_scores(run.folder.path / "metrics.csv")
         for variant in run.cell.study.variants:
@@ -182,7 +182,7 @@ def rows_of(plan: Plan, runs: Sequence[Run]) -> list[Row]:
 
 def read_scores(path: Path) -> pd.DataFrame:
     """A run's metrics.csv."""
-    return pd.read_csv(path, dtype={"step": str, "split": str, "metric": str}, float_precision="round_trip")
+    return pd.read_csv(path, dtype={"step": str, "split": str, "metric": str})
 
 
 @dataclass(frozen=True, eq=False)
