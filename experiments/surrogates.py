@@ -218,6 +218,11 @@ def build(variant: Variant, facts: Facts, *, seed: int, name: str = "variant") -
         return f
     if is_carried(f):
         return _carried(f, variant, facts, name)
+    if isinstance(f, wrappers.Corrected) and (variant.residual or variant.normalized):
+        raise UserError(
+            f"variants.{name}.network is a Corrected, whose solver gives states in physical units; set residual: false and "
+            "normalized: false, and put Normalized and Residual around the network inside."
+        )
     if variant.residual:
         f = wrappers.Residual(f, *_increment(variant, facts, name))
     if variant.normalized:
