@@ -27,7 +27,7 @@ if TYPE_CHECKING:
         RandomFourier,
     )
     from sciml.models.graphs import MeshGraphNet
-    from sciml.models.latent import PLRNN, MemoryPrior, ObservationPrior, Observed
+    from sciml.models.latent import PLRNN, MemoryPrior, NeuralODE, ObservationPrior, Observed
     from sciml.models.lead_time import AtLead, LeadTime
     from sciml.models.operators.conv_net import ConvNet
     from sciml.models.operators.fno import FNO
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
         WithCoordinates,
     )
 
-MODELS = ("FNO", "UNet", "ConvNet", "MeshGraphNet", "PINN", "PLRNN")
+MODELS = ("FNO", "UNet", "ConvNet", "MeshGraphNet", "PINN", "PLRNN", "NeuralODE")
 """Names of the networks, each an attribute of this module."""
 
 FORECASTERS = ("Persistence", "Climatology", "NVAR", "EchoState", "EDMD", "Analog")
@@ -70,6 +70,7 @@ _HOMES = {
     "ConvNet": "operators.conv_net",
     "MeshGraphNet": "graphs",
     "PINN": "pinns.pinn",
+    "NeuralODE": "latent.neural_ode",
     "PLRNN": "latent.plrnn",
     "MemoryPrior": "latent.plrnn",
     "ObservationPrior": "latent.observed",
@@ -115,6 +116,7 @@ __all__ = [
     "MeshGraphNet",
     "Modes",
     "Monomials",
+    "NeuralODE",
     "Normalized",
     "NormalizedMap",
     "ObservationPrior",

@@ -5,6 +5,7 @@ from sciml.regularizers.base import Regularizer
 from sciml.regularizers.frobenius import Frobenius
 from sciml.regularizers.hinge import Hinge
 from sciml.regularizers.jaws import JAWS
+from sciml.regularizers.local_error import LocalError
 from sciml.regularizers.log_determinant import LogDeterminant
 from sciml.regularizers.spectral_norm import SpectralNorm
 from sciml.regularizers.student_t import StudentT
@@ -17,6 +18,7 @@ REGULARIZERS: tuple[type[Regularizer], ...] = (
     StudentT,
     Asymmetry,
     JAWS,
+    LocalError,
 )
 
 __all__ = [
@@ -25,6 +27,7 @@ __all__ = [
     "Asymmetry",
     "Frobenius",
     "Hinge",
+    "LocalError",
     "LogDeterminant",
     "Regularizer",
     "SpectralNorm",

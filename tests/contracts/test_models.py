@@ -37,11 +37,14 @@ def make(name: str, seed: int = 0) -> nn.Module:
             return kind(1, 1, width=6, layers=2, initial=[[0.0, 1.0, 0.0, -1.0]])
         if name == "PLRNN":
             return kind(3, hidden=5)
+        if name == "NeuralODE":
+            return kind(2, width=5)
         raise AssertionError(f"no example of {name}: add one here")
 
 
-# A PINN maps points, not fields, and a PLRNN states without space to states of as many numbers.
-FIELD_MAPS = [name for name in MODELS if name not in ("PINN", "PLRNN")]
+# A PINN maps points, not fields, a PLRNN states without space to states of as many numbers; a NeuralODE does either to as
+# many channels, and the steps of its solver are those of the whole batch.
+FIELD_MAPS = [name for name in MODELS if name not in ("PINN", "PLRNN", "NeuralODE")]
 
 
 def state(name: str, generator: torch.Generator) -> torch.Tensor:
