@@ -198,3 +198,18 @@ def test_what_a_forecaster_cannot_have_is_refused(place: Path, tmp_path: Path) -
     assert is_fitted_at_once(surrogate)
     with pytest.raises(UserError, match="T >= 3"):
         fit_at_once(surrogate, torch.zeros(1, 2, 3), tmp_path / "b.pt", header={}, seed=0)
+
+
+def test_the_documented_forecaster_of_ones_own_is_fitted_and_stored(place: Path, tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "extend" / "model.md").read_text()
+    code = page.split("# my_forecast.py\n")[1].split("```")[0]
+    (tmp_path / "my_forecast.py").write_text(code)
+    tree = json.loads(json.dumps(TREE))
+    tree["data"] = {"path": str(place / "data" / "few")}
+    tree["variants"] = {"mine": {"network": f"{tmp_path / 'my_forecast.py'}:Straight"}}
+    study = read_study(tree, "few")
+    jobs.train(jobs.job(study, "mine", 0, place / "data" / "few", tmp_path / "a.pt"))
+    step = surrogates.load_surrogate(tmp_path / "a.pt")
+    true = datasets.open(place / "data" / "few")["test"].trajectories().data
+    error = (step.forecast(true[:, :2], 1)[:, 0] - true[:, 2]).norm()
+    assert float(error) < 0.5 * float((true[:, 1] - true[:, 2]).norm())
