@@ -292,8 +292,8 @@ def _forward(step: StepFunction, u: Tensor, v: Tensor) -> tuple[Tensor, Tensor |
         level.__enter__()
     except RuntimeError:
         # Inside another forward derivative: torch.func nests, at some cost.
-        y, w = torch.func.jvp(step, (u,), (v,))
-        return y, w
+        pair = torch.func.jvp(step, (u,), (v,))
+        return pair[0], pair[1]
     try:
         y, w = forward_ad.unpack_dual(step(forward_ad.make_dual(u, v)))
         return y, w

@@ -25,7 +25,7 @@ class Frobenius(Regularizer):
 
     Args:
         probes: random directions per state; one, drawn afresh at each call, is unbiased. None takes all unit
-            vectors: exact, for small systems.
+            vectors: exact, for small systems. Several are cheaper in mode "vjp", which computes the step once.
         normalise: divide by n, the number of channels times points, so that the identity has the
             penalty one on every grid.
         target: "identity" penalises J - I, which leaves near-identity steps alone; "solver" J - J_ref, the
