@@ -20,8 +20,10 @@ import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import ModuleType
-from typing import Any, cast
+from types import ModuleType, UnionType
+from typing import Any, Union, cast, get_args, get_origin, get_type_hints
+
+from torch import nn
 
 from sciml.errors import UserError
 from sciml.extras import require
@@ -207,6 +209,40 @@ def _is_nested(value: object) -> bool:
     return isinstance(value, Sequence) and not isinstance(value, str) and any(map(is_component, value))
 
 
+def _bare_names_as_components(cls: type, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments with a bare name, such as `OneStep`, as a component wherever the constructor asks for an object.
+
+    A name is then looked up as everywhere else, and what the data fill in reaches it.
+    """
+    try:
+        hints = get_type_hints(cls.__init__)  # type: ignore[misc]  # that of this very class is meant
+    except (NameError, TypeError):  # a name that only a type checker sees
+        return dict(arguments)
+    out = dict(arguments)
+    for name, value in arguments.items():
+        members = _members(hints.get(name, Any))
+        if isinstance(value, str) and any(map(_is_object, members)) and str not in members:
+            out[name] = {"class_path": value}
+        elif isinstance(value, list) and any(map(_holds_objects, members)):
+            out[name] = [{"class_path": item} if isinstance(item, str) else item for item in value]
+    return out
+
+
+def _members(hint: Any) -> tuple[Any, ...]:
+    """The types that a union allows; of any other type, itself."""
+    return get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+
+
+def _is_object(hint: Any) -> bool:
+    """Whether a type is a class of parts, such as Objective, and none of plain values."""
+    return inspect.isclass(hint) and (issubclass(hint, nn.Module) or inspect.isabstract(hint))
+
+
+def _holds_objects(hint: Any) -> bool:
+    items = [member for item in get_args(hint) for member in _members(item)]
+    return get_origin(hint) in (Sequence, list, tuple) and any(map(_is_object, items)) and str not in items
+
+
 def _plain_arguments(cls: type, arguments: Mapping[str, Any], skip: set[str], where: str) -> dict[str, Any]:
     """The arguments without nested components, checked and converted by the types in the signature."""
     import jsonargparse
@@ -247,6 +283,7 @@ def _checked(
         raise UserError(
             f"{where}: {cls.__name__} has no argument {unknown[0]!r}{hint} It takes {', '.join(accepted)}."
         )
+    arguments = _bare_names_as_components(cls, arguments)
     nested = {name: value for name, value in arguments.items() if _is_nested(value)}
     plain = {name: value for name, value in arguments.items() if name not in nested}
     # Objects (a domain, a module) are passed by code, not read from files, and need no conversion.

@@ -208,3 +208,24 @@ def test_a_study_of_several_runs_is_not_taken_for_one(tmp_path):
     (tmp_path / "m.yaml").write_text(yaml.safe_dump(TREE))
     with pytest.raises(UserError, match="give it to `sciml study`"):
         load_study(str(tmp_path / "m.yaml"))
+
+
+def test_a_bare_name_inside_a_component_is_one_too():
+    from sciml import Grid
+    from sciml.experiments import components
+    from sciml.objectives import Unrolled
+    from sciml.regularizers import JAWS
+
+    facts = {"channels": 1, "dimension": 1, "domain": Grid((16,), (1.0,))}
+    inner = {"objective": {"class_path": "Unrolled", "init_args": {"steps": 2}}, "regularizer": "JAWS"}
+    made = components.build(
+        {"class_path": "Regularized", "init_args": inner}, "objective", "objective", facts
+    )
+    # JAWS needs channels and dimension, which only the data know.
+    assert isinstance(made.objective, Unrolled) and isinstance(made.regularizer, JAWS)
+    with pytest.raises(UserError, match="no class 'JAW'; did you mean JAWS"):
+        components.check(
+            {"class_path": "Regularized", "init_args": {"objective": "OneStep", "regularizer": "JAW"}},
+            "objective",
+            "objective",
+        )
