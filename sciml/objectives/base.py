@@ -130,6 +130,7 @@ class Discrepancy(nn.Module):
                 f"Objective got norm {norm!r}; expected one of {list(get_args(Norm))} or a Distance."
             )
         self.norm = norm
+        self.name = norm if isinstance(norm, str) else type(norm).__name__
         self.scale = ChannelScale(channel_scale)
 
     def forward(self, pred: Tensor, target: Tensor) -> Tensor:

@@ -132,9 +132,9 @@ class PerState(Term):
     """
 
     def __init__(self, distance: Distance | Norm, weight: float | Schedule = 1.0) -> None:
-        name = distance if isinstance(distance, str) else type(distance).__name__
-        super().__init__(weight, name)
-        self.distance = Discrepancy(distance)
+        compared = Discrepancy(distance)
+        super().__init__(weight, compared.name)
+        self.distance = compared
 
     def forward(self, pred: Tensor, target: Tensor) -> Tensor:
         steps = range(1, pred.shape[1])

@@ -52,4 +52,4 @@ class RelativeL2Map(MapObjective):
     ) -> tuple[Tensor, Parts]:
         inputs, targets = pair
         loss = self.discrepancy(model(inputs), targets).mean()
-        return loss, {self.discrepancy.norm: loss.detach()}
+        return loss, {self.discrepancy.name: loss.detach()}

@@ -176,6 +176,7 @@ class Unrolled(Objective):
         if self.terms:
             pred, true = torch.stack(states, dim=1), window[:, n - 1 : n + most * m]
             for term in self.terms:
+                assert isinstance(term, Term)
                 value = term(pred, true).mean()
                 total = total + term.weight() * value
                 parts[term.name] = value.detach()

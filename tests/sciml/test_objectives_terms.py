@@ -206,6 +206,9 @@ def test_the_residual_of_a_decaying_wave_is_its_formula():
     units = (torch.tensor([0.3], dtype=torch.float64), torch.tensor([2.0], dtype=torch.float64))
     normalised = EquationResidual(Heat(diffusivity=kappa), LINE, dt, units=units)
     torch.testing.assert_close(normalised((pred - 0.3) / 2, (target - 0.3) / 2), found)
+    small = Grid((5,), (1.0,))
+    term, data = EquationResidual(Burgers(viscosity=0.1), small, dt, units=units), noise(1, 3, 1, 5)
+    assert torch.autograd.gradcheck(lambda p: term(p, data), noise(1, 3, 1, 5, seed=1).requires_grad_(True))
 
 
 def test_residuals_work_between_walls():
