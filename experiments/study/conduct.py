@@ -110,6 +110,11 @@ def conduct(
         waiting = [run for run in runs if not run.left and _to_evaluate(run)]
         if todo or waiting:
             count = min(len(todo) + len(waiting), workers or side_by_side())
+            if plan.budget and plan.budget.seconds and scheduler is None and count > cores():
+                reporter.say(
+                    f"{plan.name}: {count} trainings share {cores()} cores, so that equal wall time is no equal share of "
+                    f"them; --workers {cores()} is fair."
+                )
             pool = pool_of(count, scheduler)
             try:
                 with reporter.task(

@@ -216,8 +216,12 @@ def _budget(row: Row) -> list[str]:
     out = []
     for name in ("updates", "seconds", "cpu_seconds", "peak_memory_mib", "own_memory_mib"):
         values = [v for v in (spent(row, seed).get(name) for seed in row.seeds) if v is not None]
-        digits = f"{np.median(values):,.0f}" if name != "seconds" and name != "cpu_seconds" else ""
-        out.append("—" if not values else digits or number(float(np.median(values))))
+        if not values:
+            out.append("—")
+        elif name in ("seconds", "cpu_seconds"):
+            out.append(number(float(np.median(values))))
+        else:
+            out.append(f"{np.median(values):,.0f}")
     return out
 
 
