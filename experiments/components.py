@@ -21,7 +21,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType, UnionType
-from typing import Any, Union, cast, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, cast, get_args, get_origin, get_type_hints
 
 from torch import nn
 
@@ -221,7 +221,9 @@ def _bare_names_as_components(cls: type, arguments: Mapping[str, Any]) -> dict[s
     out = dict(arguments)
     for name, value in arguments.items():
         members = _members(hints.get(name, Any))
-        if isinstance(value, str) and any(map(_is_object, members)) and str not in members:
+        choices = [choice for member in members if get_origin(member) is Literal for choice in get_args(member)]
+        named = isinstance(value, str) and value not in choices and str not in members
+        if named and any(map(_is_object, members)):
             out[name] = {"class_path": value}
         elif isinstance(value, list) and any(map(_holds_objects, members)):
             out[name] = [{"class_path": item} if isinstance(item, str) else item for item in value]
