@@ -221,7 +221,9 @@ def _bare_names_as_components(cls: type, arguments: Mapping[str, Any]) -> dict[s
     out = dict(arguments)
     for name, value in arguments.items():
         members = _members(hints.get(name, Any))
-        choices = [choice for member in members if get_origin(member) is Literal for choice in get_args(member)]
+        choices = [
+            choice for member in members if get_origin(member) is Literal for choice in get_args(member)
+        ]
         named = isinstance(value, str) and value not in choices and str not in members
         if named and any(map(_is_object, members)):
             out[name] = {"class_path": value}
