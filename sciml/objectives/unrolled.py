@@ -225,9 +225,11 @@ class _Early:
     def __init__(self, step: Callable[[Tensor], Tensor], window: Tensor, *, enabled: bool) -> None:
         found = list(step.parameters()) if isinstance(step, nn.Module) else []
         self.parameters = [p for p in found if p.requires_grad]
-        self.enabled = (
-            enabled and bool(self.parameters) and torch.is_grad_enabled() and not window.requires_grad
-        )
+        device = window.device.type
+        half = torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device) == torch.float16
+        # A loss in half precision is scaled before it is differentiated, or small gradients vanish: not here.
+        wanted = enabled and torch.is_grad_enabled() and not window.requires_grad and not half
+        self.enabled = wanted and bool(self.parameters)
         self.value: Tensor | None = None
         self.gradients: list[Tensor | None] = [None] * len(self.parameters)
 
