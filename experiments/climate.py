@@ -2,7 +2,9 @@
 
 Everything is compared between disjoint halves of the samples: the surrogate on one half against the truth on the other,
 and the truth on one half against the truth on the other, which is the floor. A perfect surrogate would score the floor,
-no less and no more. Where there are too few samples, the halves are those of the time.
+no less and no more. How far from the floor chance may take it is told by halves that surrogate and truth have been
+shuffled into: if they are alike, it makes no difference who is who (a permutation test). Where there are too few samples,
+the halves are those of the time.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from sciml.metrics.occupation import mixture_divergence, state_space_divergence
 from sciml.metrics.wasserstein import histogram_wasserstein
 
 # Random ways to halve the samples, for what is cheap and for what is not.
-SPLITS, FEW_SPLITS = 64, 8
+SPLITS, FEW_SPLITS = 64, 16
 # Where there is but one way to halve, a distance up to this many floors counts as the floor.
 SINGLE = 2.0
 # Dimensions up to which state space is divided into bins.
@@ -38,7 +40,8 @@ class Comparison:
         name: "spectrum", "distribution", "mean field", "variance field", "D_stsp", "D_H".
         value: the surrogate against the truth, the median over ways to halve and seeds.
         floor: the truth against the truth, the median over ways to halve.
-        limit: what 95 of 100 ways to halve the truth stay below; the value is no worse than the truth up to here.
+        limit: what 95 of 100 stay below, of the ways to halve the truth or truth and surrogate shuffled, whichever is
+            larger; up to here the value is no worse than the truth.
         unit: what the distance is measured in.
         units: independent pieces that were halved.
     """
@@ -117,17 +120,31 @@ def _spectral(a: Tensor, b: Tensor) -> Tensor:
     return log_spectral_distance(a[..., 1:], b[..., 1:]).mean(-1)
 
 
-def _half_means(scores: Scores, name: str, halves: np.ndarray, by_sample: bool) -> tuple[Tensor, Tensor]:
-    """Means of what was gathered over either half, (splits, ...) twice; NaN where nothing was."""
-    total = torch.from_numpy(scores.statistics[name]).double().sum(0 if by_sample else 1)
-    count = torch.from_numpy(scores.statistics["count"]).double().sum(0 if by_sample else 1)
-    chosen = torch.from_numpy(halves).double()
-    found = []
-    for mask in (chosen, 1 - chosen):
-        summed = torch.einsum("hu,u...->h...", mask, total)
-        seen = mask @ count
-        found.append(summed / torch.where(seen > 0, seen, torch.nan).reshape(-1, *[1] * (summed.ndim - 1)))
-    return found[0], found[1]
+def _shuffled(units: int, count: int) -> np.ndarray:
+    """Random pairs of disjoint sets of half as many out of twice as many units, (count, 2, 2 units) of bool."""
+    random = np.random.default_rng(1)
+    out = np.zeros((count, 2, 2 * units), dtype=bool)
+    for row in out:
+        order = random.permutation(2 * units)
+        row[0, order[: units // 2]] = True
+        row[1, order[units // 2 : 2 * (units // 2)]] = True
+    return out
+
+
+def _units(scores: Scores, name: str, by_sample: bool) -> tuple[Tensor, Tensor]:
+    """What was gathered of each unit, (units, ...), and of how many states (units,)."""
+    axis = 0 if by_sample else 1
+    total = torch.from_numpy(scores.statistics[name]).double().sum(axis)
+    return total, torch.from_numpy(scores.statistics["count"]).double().sum(axis)
+
+
+def _means(units: tuple[Tensor, Tensor], masks: np.ndarray) -> Tensor:
+    """Means over chosen units, masks (splits, units) -> (splits, ...); NaN where nothing was gathered."""
+    total, count = units
+    chosen = torch.from_numpy(masks).double()
+    summed = torch.einsum("hu,u...->h...", chosen, total)
+    seen = chosen @ count
+    return summed / torch.where(seen > 0, seen, torch.nan).reshape(-1, *[1] * (summed.ndim - 1))
 
 
 def _halved(
@@ -140,20 +157,33 @@ def _halved(
     halves: np.ndarray,
     by_sample: bool,
 ) -> Comparison:
-    one, other = _half_means(truth, statistic, halves, by_sample)
+    true = _units(truth, statistic, by_sample)
+    one, other = _means(true, halves), _means(true, ~halves)
     floors = distance(one, other).numpy()
-    values = []
+    shuffled = _shuffled(halves.shape[1], len(halves))
+    values, chance = [], []
     for scores in group:
-        mine = _half_means(scores, statistic, halves, by_sample)
-        values += [distance(mine[0], other).numpy(), distance(mine[1], one).numpy()]
+        mine = _units(scores, statistic, by_sample)
+        values += [
+            distance(_means(mine, halves), other).numpy(),
+            distance(_means(mine, ~halves), one).numpy(),
+        ]
+        both = (torch.cat([true[0], mine[0]]), torch.cat([true[1], mine[1]]))
+        chance.append(distance(_means(both, shuffled[:, 0]), _means(both, shuffled[:, 1])).numpy())
     return Comparison(
         name,
         _middle(np.concatenate(values)),
         float(np.median(floors)),
-        float(np.quantile(floors, 0.95)),
+        max(float(np.quantile(floors, 0.95)), _quantile(np.concatenate(chance))),
         unit,
         halves.shape[1],
     )
+
+
+def _quantile(values: np.ndarray) -> float:
+    """What 95 of 100 stay below, of those that are there; 0 if none is."""
+    there = values[np.isfinite(values)]
+    return float(np.quantile(there, 0.95)) if there.size else 0.0
 
 
 def _middle(values: np.ndarray) -> float:
@@ -234,24 +264,21 @@ def _of_series(group: Sequence[Scores], truth: Scores, by_sample: bool) -> list[
         size = min(len(a), len(b))
         return float(power_spectrum_hellinger(standard(a[:size]), standard(b[:size])).nanmean())
 
-    floors: dict[str, list[float]] = {"D_stsp": [], "D_H": []}
-    values: dict[str, list[float]] = {"D_stsp": [], "D_H": []}
+    distances: dict[str, Callable[[Tensor, np.ndarray, Tensor, np.ndarray], float]] = {
+        "D_stsp": lambda a, first, b, second: occupied(cloud(a, first), cloud(b, second)),
+        "D_H": lambda a, first, b, second: rhythm(a[torch.from_numpy(first)], b[torch.from_numpy(second)]),
+    }
     everyone = [pieces(scores) for scores in group]
-    for mask in halves:
-        mine, others = torch.from_numpy(mask), torch.from_numpy(~mask)
-        floors["D_stsp"].append(occupied(cloud(true, mask), cloud(true, ~mask)))
-        floors["D_H"].append(rhythm(true[mine], true[others]))
-        for found in everyone:
-            values["D_stsp"].append(occupied(cloud(found, mask), cloud(true, ~mask)))
-            values["D_H"].append(rhythm(found[mine], true[others]))
+    shuffled = _shuffled(len(true), FEW_SPLITS)
     out = []
-    for name in ("D_stsp", "D_H"):
-        floor = np.array(floors[name])
-        limit = float(floor.max()) if len(floor) > 1 else SINGLE * float(floor[0])
+    for name, distance in distances.items():
+        floors = np.array([distance(true, mask, true, ~mask) for mask in halves])
+        values = np.array([distance(mine, mask, true, ~mask) for mine in everyone for mask in halves])
+        limit = float(floors.max()) if len(floors) > 1 else SINGLE * float(floors[0])
+        for mine in everyone if by_sample else ():
+            both = torch.cat([true, mine])
+            chance = np.array([distance(both, first, both, second) for first, second in shuffled])
+            limit = max(limit, float(np.max(chance[np.isfinite(chance)], initial=0.0)))
         unit = "nats" if name == "D_stsp" else "Hellinger distance"
-        out.append(
-            Comparison(
-                name, _middle(np.array(values[name])), float(np.median(floor)), limit, unit, len(true)
-            )
-        )
+        out.append(Comparison(name, _middle(values), float(np.median(floors)), limit, unit, len(true)))
     return out

@@ -24,11 +24,12 @@ PROBES, ITERATIONS, KRYLOV, PRODUCTS = 16, 30, 30, 80
 GROWTH, GROWTH_ITERATIONS, SHELL_STEPS = 10, 8, 3
 # States that the dearer parts are measured at.
 DEAR = 3
-# Exponents: how many, and along how long a path at most.
-EXPONENTS, LONGEST = 4, 2000
-# Numbers that all states on that path may have together: a network's products with its Jacobian are far dearer than a
-# compiled solver's differences, and it is the solver's exponent that clocks are set by.
-NETWORK_NUMBERS, SOLVER_NUMBERS = 200_000, 40_000_000
+# Exponents: how many. Along how long a path at most, and how many numbers all its states may have together: a network's
+# products with its Jacobian are far dearer than a compiled solver's differences, and it is the solver's exponent that
+# clocks are set by.
+EXPONENTS = 4
+NETWORK_PATH, NETWORK_NUMBERS = 300, 200_000
+SOLVER_PATH, SOLVER_NUMBERS = 2000, 40_000_000
 # Systems of so few unknowns get all their exponents, along several paths at once.
 SMALL, PATHS = 16, 8
 
@@ -173,8 +174,8 @@ def measure(
         out["shell_gain"], out["shell_growth"] = response.gains[0, 0], response.gains[0, -1]
     size = states[0].numel()
     count = size if size <= SMALL else EXPONENTS
-    numbers = SOLVER_NUMBERS if exact else NETWORK_NUMBERS
-    length = int(min(LONGEST, max(20, numbers // (size * (count + 1) * len(starts)))))
+    longest, numbers = (SOLVER_PATH, SOLVER_NUMBERS) if exact else (NETWORK_PATH, NETWORK_NUMBERS)
+    length = int(min(longest, max(20, numbers // (size * (count + 1) * len(starts)))))
     path = lyapunov_exponents(
         step,
         starts,

@@ -72,7 +72,7 @@ class Expense:
     """What the evaluation itself took.
 
     Args:
-        seconds: "surrogates", "others", "truth" and "scoring" -> seconds of the wall clock inside the loop.
+        seconds: "surrogates", "others", "truth" and "scoring" -> CPU seconds inside the loop.
         memory: step -> bytes of resident memory after it, of the first part of the samples.
     """
 

@@ -107,8 +107,8 @@ def pictures(evaluation: Evaluation, domain: Domain) -> list[tuple[str, Figure, 
         (
             "sensitivity.png",
             figures.sensitivity(evaluation, domain),
-            "Where one step enlarges errors, estimated with a few random probes (ripples are their noise), and the disturbance "
-            "that it enlarges most.",
+            "Where one step enlarges errors, estimated with a few random probes (ripples are their noise), and the "
+            "disturbance that it enlarges most.",
         ),
         (
             "costs.png",
