@@ -1,0 +1,1 @@
+"""Claims of papers, measured at a size that runs on two cores."""
