@@ -188,7 +188,7 @@ def on_worker(
         worker.log_event(topic, (name, None, None, ""))
 
 
-def _forgotten(worker: Any, key: str) -> bool:
+def _forgotten(worker: Any, key: object) -> bool:
     """Whether the scheduler has dropped a task: cancelled, or its client is gone."""
     if worker.status.name in ("closing", "closed", "failed"):
         return True

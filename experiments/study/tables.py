@@ -257,7 +257,8 @@ def write_markdown(
     for group in groups:
         head, lines = table(plan, group, found)
         seeds = max(len(row.seeds) for row in group.rows)
-        out += [f"## {group.name}", "", f"{len(group.samples)} initial states, {seeds} seeds.", ""]
+        many = "seed" if seeds == 1 else "seeds"
+        out += [f"## {group.name}", "", f"{len(group.samples)} initial states, {seeds} {many}.", ""]
         out += [_line(head), _line(["---"] * len(head)), *[_line(cells) for _, cells in lines], ""]
     failures = [f for run in {id(row.run): row.run for row in rows}.values() for f in run.failures]
     if failures:
