@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor
@@ -16,7 +16,7 @@ from sciml.experiments.meter import Meter
 from sciml.models.forecasters import Forecaster, ForecastSurrogate
 
 
-def is_fitted_at_once(surrogate: object) -> bool:
+def is_fitted_at_once(surrogate: object) -> TypeGuard[ForecastSurrogate]:
     """Whether a surrogate is fitted in closed form, and not by an objective's gradients."""
     return isinstance(surrogate, ForecastSurrogate) and isinstance(surrogate.forecaster, Forecaster)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -259,7 +259,8 @@ def _carried(f: nn.Module, variant: Variant, facts: Facts, name: str) -> nn.Modu
     mean, std = facts.mean, facts.std
     if not variant.normalized:
         mean, std = torch.zeros_like(mean), torch.ones_like(std)
-    return ForecastSurrogate(f, mean, std, facts.dt, facts.domain, facts.channels)
+    # Whatever has these members will do; the two kinds that the package knows say what they are.
+    return ForecastSurrogate(cast(Any, f), mean, std, facts.dt, facts.domain, facts.channels)
 
 
 def held_nodes(domain: Domain, types: Sequence[str], name: str = "variant") -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Literal, get_args
 
 import torch
@@ -104,8 +105,11 @@ class ObservationPrior(Regularizer):
         super().__init__()
         self.size = float(size)
 
-    def forward(self, step: nn.Module, u: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        parts = [m for m in step.modules() if isinstance(m, Observed) and m.view == "affine"]
+    def forward(
+        self, step: Callable[[Tensor], Tensor], u: Tensor, generator: torch.Generator | None = None
+    ) -> Tensor:
+        modules = step.modules() if isinstance(step, nn.Module) else ()
+        parts = [m for m in modules if isinstance(m, Observed) and m.view == "affine"]
         if not parts:
             raise ValueError(
                 f"ObservationPrior found no affine Observed in the step, a {type(step).__name__}; use it with one."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -215,7 +216,11 @@ class PLRNN(nn.Module):
             )
         form = self.form()
         form = PiecewiseLinear(
-            *(t.double() for t in (form.diagonal, form.outer, form.inner, form.offset, form.threshold)),
+            form.diagonal.double(),
+            form.outer.double(),
+            form.inner.double(),
+            form.offset.double(),
+            form.threshold.double(),
             form.clipped,
         )
         generator = torch.Generator().manual_seed(0) if generator is None else generator
@@ -289,8 +294,11 @@ class MemoryPrior(Regularizer):
     (`Regularized(..., scale_free=False)`).
     """
 
-    def forward(self, step: nn.Module, u: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        parts = [module for module in step.modules() if isinstance(module, PLRNN)]
+    def forward(
+        self, step: Callable[[Tensor], Tensor], u: Tensor, generator: torch.Generator | None = None
+    ) -> Tensor:
+        modules = step.modules() if isinstance(step, nn.Module) else ()
+        parts = [module for module in modules if isinstance(module, PLRNN)]
         if not parts:
             raise ValueError(
                 f"MemoryPrior found no PLRNN in the step, a {type(step).__name__}; use it with one."
