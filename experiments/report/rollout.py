@@ -182,6 +182,7 @@ def write_rollout_report(
         "rollout": f"{evaluation.steps:,} steps of {number(evaluation.dt)}",
         "truth": _truth(evaluation),
         "sampled": evaluation.sampling,
+        **_expense(evaluation),
         "training horizon": f"{evaluation.trained_steps} steps",
         **({str(k): str(v) for k, v in dataset.items()} if dataset else {}),
     }
@@ -208,6 +209,17 @@ def write_rollout_report(
     if provenance is not None:
         page.folded("provenance", yaml_block(provenance))
     return write(page, folder / "report.html")
+
+
+def _expense(evaluation: Evaluation) -> dict[str, str]:
+    """What the rollouts took, in words."""
+    found = {}
+    sizes = [f"{size / 2**20:.0f} MiB after step {k:,}" for k, size in evaluation.expense.memory.items()]
+    if sizes:
+        found["resident memory"] = ", ".join(sizes)
+    if evaluation.expense.overhead is not None:
+        found["surrogates with all measuring"] = f"{evaluation.expense.overhead:.2f} times their bare calls"
+    return found
 
 
 def _truth(evaluation: Evaluation) -> str:
