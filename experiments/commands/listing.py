@@ -28,6 +28,7 @@ Topic = Literal[
     "constraints",
     "regularizers",
     "objectives",
+    "optimizers",
     "metrics",
     "studies",
 ]
@@ -48,6 +49,7 @@ LISTS: dict[str, tuple[str, str]] = {
     "constraints": ("sciml.constraints", "CONSTRAINTS"),
     "regularizers": ("sciml.regularizers", "REGULARIZERS"),
     "objectives": ("sciml.objectives", "OBJECTIVES"),
+    "optimizers": ("sciml.optimizers", "OPTIMIZERS"),
     "metrics": ("sciml.metrics", "METRICS"),
 }
 

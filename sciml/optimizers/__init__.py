@@ -13,7 +13,7 @@ from sciml.optimizers.root import ROOT
 from sciml.optimizers.schedules import SCHEDULES, batch_scaled, refined, tabulated
 from sciml.optimizers.soap import SOAP
 
-OPTIMIZERS: tuple[type[torch.optim.Optimizer], ...] = (Lion, Muon, SOAP, AuON, ROOT)
+OPTIMIZERS: tuple[type[torch.optim.Optimizer], ...] = (Lion, Muon, SOAP, AuON, ROOT, QuasiNewton)
 
 __all__ = [
     "OPTIMIZERS",
