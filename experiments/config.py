@@ -135,7 +135,8 @@ class Data:
             an environment variable.
         samples: samples per split that a recipe generates.
         train, test: names of the splits used.
-        tests: further datasets to test on, label -> path (for maps at other resolutions).
+        tests: further datasets to test on, label -> path, or name of a recipe that is then generated beside: maps at
+            other resolutions, rollouts from initial states or parameters that no surrogate was trained on.
         stride: stored frames per step of the surrogate.
         noise: standard deviation of normal noise on what is trained on, in units of each channel's standard deviation:
             observations that are worse than the data. Always the same noise, and none on the test split.
@@ -396,7 +397,8 @@ def _settings(values: Mapping[str, Any], where: str) -> TrainingSettings:
     components_of = {name: values[name] for name in CHOSEN if isinstance(values.get(name), Mapping)}
     plain = {name: value for name, value in values.items() if name not in components_of}
     settings: TrainingSettings = _typed(TrainingSettings, plain, where)
-    settings = replace(settings, **{name: dict(value) for name, value in components_of.items()})
+    made: dict[str, Any] = {name: dict(value) for name, value in components_of.items()}
+    settings = replace(settings, **made)
     for name in CHOSEN:
         value = getattr(settings, name)
         if not isinstance(value, str) or value not in OPTIMIZERS:

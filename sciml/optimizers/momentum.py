@@ -141,6 +141,6 @@ def _by_kind(given: list[Any], other_lr: float) -> list[dict[str, Any]]:
             if chosen
         ]
     for group in groups:
-        if group["kind"] == "other" or group.get("outer"):
-            group.setdefault("lr", other_lr)
+        if (group["kind"] == "other" or group.get("outer")) and "lr" not in group:
+            group["lr"] = other_lr
     return groups
