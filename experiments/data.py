@@ -63,18 +63,44 @@ def prepare(settings: Data, root: Path, reporter: Reporter, workers: int = 1) ->
         UserError: there are no data and no recipe for them, or the folder holds something else.
     """
     path = place(settings, root)
+    for written in settings.tests.values():
+        if _is_recipe(written):
+            prepare(Data(recipe=written), path.parent, reporter, workers)
     if settings.recipe is None:
         if not path.exists():
             raise UserError(f"there are no data at {path}. {settings.hint}".rstrip())
         return path
-    wanted = settings.samples or None
     if _complete(path, settings):
         return path
-    with reporter.task(f"generate {settings.recipe} into {path}", sum((wanted or {}).values())) as task:
+    wanted = {**datasets.load_recipe(settings.recipe).samples, **settings.samples}
+    with reporter.task(f"generate {settings.recipe} into {path}", sum(wanted.values())) as task:
         datasets.generate(
-            settings.recipe, path, wanted, workers=workers, progress=lambda done, total: task.update(done)
+            settings.recipe,
+            path,
+            settings.samples or None,
+            workers=workers,
+            progress=lambda done, total: task.update(done),
         )
     return path
+
+
+def tests(settings: Data, path: Path) -> dict[str, datasets.Dataset]:
+    """The further test sets of a study by name: those of recipes lie beside its own dataset `path`.
+
+    Raises:
+        UserError: one of them cannot be opened.
+    """
+    return {
+        label: datasets.open(
+            path.parent / written if _is_recipe(written) else expanded(written, settings.hint)
+        )
+        for label, written in settings.tests.items()
+    }
+
+
+def _is_recipe(written: str) -> bool:
+    """Whether a test set is given by the name of a recipe that comes with the package."""
+    return written in datasets.known_recipes()
 
 
 def _complete(path: Path, settings: Data) -> bool:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -43,17 +43,48 @@ def rollouts(study: Study, dataset: datasets.Dataset, paths: Paths, out: Path, r
     }
     # All begin where the longest memory does, so that they are asked for the same.
     before = max(getattr(step, "history", 1) for step in loaded.values()) - 1
-    field = _Field.of(study, dataset, study.evaluation.samples, before)
-    entrants = []
-    for (variant, seed), step in loaded.items():
-        dataset.require(step.domain, step.channels)
-        count = surrogates.parameter_count(step)
-        if hasattr(step, "history"):
-            entrants.append(_carrying(variant, step, field, seed=seed, parameters=count))
-        else:
-            entrants.append(contestants.from_step(variant, step, "surrogate", seed=seed, parameters=count))
     like = next(iter(loaded.values()))
-    _compete(study, field, entrants, [baselines.persistence_baseline(like)], paths, out, reporter)
+    for place, judged, data_of_it in _arenas(study, dataset, out):
+        field = _Field.of(judged, data_of_it, judged.evaluation.samples, before)
+        entrants = []
+        for (variant, seed), step in loaded.items():
+            data_of_it.require(step.domain, step.channels)
+            count = surrogates.parameter_count(step)
+            if hasattr(step, "history"):
+                entrants.append(_carrying(variant, step, field, seed=seed, parameters=count))
+            else:
+                entrants.append(
+                    contestants.from_step(variant, step, "surrogate", seed=seed, parameters=count)
+                )
+        others = [baselines.persistence_baseline(like)]
+        _compete(judged, field, dataset, entrants, others, paths, place, reporter)
+
+
+def _arenas(
+    study: Study, dataset: datasets.Dataset, out: Path
+) -> Iterator[tuple[Path, Study, datasets.Dataset]]:
+    """Folder, study and dataset of each evaluation: the test split, then the further test sets without pictures."""
+    yield out, study, dataset
+    for label, further in data.tests(study.data, dataset.path).items():
+        if further.static:
+            raise UserError(
+                f"data.tests: {label!r} ({further.path}) holds pairs; a rollout needs trajectories."
+            )
+        if abs(further.dt - dataset.dt) > 1e-6 * dataset.dt:
+            raise UserError(
+                f"data.tests: {label!r} ({further.path}) has a frame every {further.dt:g}, {dataset.path} one every "
+                f"{dataset.dt:g}; a surrogate knows one time step."
+            )
+        split = study.data.test if study.data.test in further else further.first.name
+        yield (
+            storage.test_folder(out, label),
+            replace(
+                study,
+                data=replace(study.data, test=split),
+                evaluation=replace(study.evaluation, pictures=False, laboratory=0),
+            ),
+            further,
+        )
 
 
 def _carrying(
@@ -90,7 +121,7 @@ def functions(study: Study, dataset: datasets.Dataset, paths: Paths, out: Path, 
         entrants.append(
             _function_contestant(variant, network, field.reference, seed=seed, parameters=count)
         )
-    _compete(study, field, entrants, [], paths, out, reporter)
+    _compete(study, field, dataset, entrants, [], paths, out, reporter)
 
 
 def _function_contestant(
@@ -189,13 +220,14 @@ class _Field:
 def _compete(
     study: Study,
     field: _Field,
+    trained: datasets.Dataset,
     surrogates_: list[contestants.Contestant],
     others: list[contestants.Contestant],
     paths: Paths,
     out: Path,
     reporter: Reporter,
 ) -> None:
-    """Score all contestants, add what the report draws, and save."""
+    """Score all contestants, which were trained on `trained`, add what the report draws, and save."""
     dataset, reference, asked = field.dataset, field.reference, study.evaluation
     if asked.solvers and dataset.manifest and dataset.recipe is None:
         reporter.say(
@@ -208,7 +240,7 @@ def _compete(
             f"{dataset.path} reaches {reference.reach} steps and its equation is not known: beyond them there is no "
             "truth, only statistics and stability."
         )
-    mean = baselines.mean_of(_training_states(study, dataset), dataset.domain)
+    mean = baselines.mean_of(_training_states(study, trained), dataset.domain)
     everyone = [*surrogates_, *others, baselines.training_mean(mean), *solvers(field)]
     floor = data.error_floor(dataset, study.data.stride, min(steps, reference.reach))
     diary = Diary(out / "evaluation.partial", _fingerprint(study, dataset, paths))
@@ -217,7 +249,7 @@ def _compete(
             everyone,
             reference,
             steps=steps,
-            trained_steps=data.trained_steps(study, dataset),
+            trained_steps=data.trained_steps(study, trained),
             invariants=field.invariants,
             floor=floor,
             metrics=load_metrics(asked.metrics),
@@ -305,9 +337,7 @@ def maps(study: Study, dataset: datasets.Dataset, paths: Paths, out: Path, repor
         UserError: a checkpoint is of other fields, or a test set is missing.
     """
     splits = {study.data.test: dataset[study.data.test]} if study.data.test in dataset else {}
-    for label, written in study.data.tests.items():
-        place = data.expanded(written, study.data.hint)
-        further = datasets.open(place)
+    for label, further in data.tests(study.data, dataset.path).items():
         splits[label] = further.first
     if not splits:
         raise UserError(

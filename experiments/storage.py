@@ -20,6 +20,11 @@ from sciml.experiments.verdict import verdicts
 from sciml.trajectory import Field
 
 
+def test_folder(run: Path, label: str) -> Path:
+    """Where the evaluation on a further test set lies."""
+    return run / "tests" / "".join(c if c.isalnum() or c in " .-_" else "-" for c in label)
+
+
 def tidy_rows(
     evaluation: Evaluation, *, leads: int = 48
 ) -> Iterator[tuple[str, int, int, int, float, str, float]]:

@@ -159,6 +159,9 @@ class Tally:
             "fields": torch.zeros(contestants, 2, 2, *u0.shape[1:], dtype=torch.float64),
             "weight": torch.zeros(contestants, 2, dtype=torch.float64),
         }
+        if ruler.grid is not None:
+            shells = spectrum_of(ruler.frame(u0[:1]), ruler.grid).shape[3]
+            self.kept["spectrum"] = torch.zeros(BLOCKS, count, channels, shells, dtype=torch.float64)
         if not ruler.spatial:
             most = max(1, SERIES // (self.batch * channels))
             self.thinned = max(1, -(-plan.steps // most))
@@ -295,8 +298,6 @@ class Tally:
         squares = z.square()
         kept["moments"][block, :, :, 1] += (squares * share).sum(2)
         if spectrum is not None:
-            if "spectrum" not in kept:
-                kept["spectrum"] = torch.zeros(BLOCKS, *spectrum.shape, dtype=torch.float64)
             kept["spectrum"][block] += torch.where(alive.reshape(-1, 1, 1), spectrum, 0.0)
         mine = alive.reshape(self.contestants, self.batch).double()
         shape = (self.contestants, self.batch, *kept["fields"].shape[3:])

@@ -196,6 +196,12 @@ def write_rollout_report(
         "once it is not finite or ten times larger than the truth ever is. CPU time is that of the whole process, all "
         "contestants in one process."
     )
+    for stored in sorted((folder / "tests").glob("*/summary.json")):
+        page.heading(f"On other data: {stored.parent.name}")
+        other = read_json(stored)
+        for verdict in other["verdicts"]:
+            page.findings(verdict["surrogate"], [(f["sentence"], f["good"]) for f in verdict["findings"]])
+        page.table(*table_of(other))
     if references:
         page.heading("Against published numbers")
         name, figure, caption = _published(page, evaluation, references)

@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 
 from sciml.errors import UserError
 from sciml.experiments import jobs
+from sciml.experiments.config import Study
 from sciml.experiments.run import is_evaluated
+from sciml.experiments.storage import test_folder
 from sciml.experiments.study.conduct import Run
 from sciml.experiments.study.paired import Array, Interval, Paired, capped, compare, wilson
 from sciml.experiments.study.plan import LEADS, Plan
@@ -165,7 +167,7 @@ def rows_of(plan: Plan, runs: Sequence[Run]) -> list[Row]:
         scores = pd.DataFrame({name: [] for name in KEYS})
         if done and is_evaluated(run.folder, done, run.cell.study):
             numbers = json.loads((run.folder.path / "summary.json").read_text())
-            scores = read_scores(run.folder.path / "metrics.csv")
+            scores = all_scores(run.folder.path, run.cell.study)
         for variant in run.cell.study.variants:
             choice = dict(run.cell.choice)
             if "variant" in plan.axes:
@@ -178,6 +180,16 @@ def rows_of(plan: Plan, runs: Sequence[Run]) -> list[Row]:
                     spent[seed] = jobs.spent(checkpoint)
             rows.append(Row(run, variant, choice, own, numbers, spent))
     return rows
+
+
+def all_scores(folder: Path, study: Study) -> pd.DataFrame:
+    """The scores of a run; those of rollouts on a further test set are metrics called "nrmse on <test set>"."""
+    found = [read_scores(folder / "metrics.csv")]
+    if study.kind == "rollout":
+        for label in study.data.tests:
+            own = read_scores(test_folder(folder, label) / "metrics.csv")
+            found.append(own.assign(metric=own["metric"] + f" on {label}"))
+    return pd.concat(found, ignore_index=True)
 
 
 def read_scores(path: Path) -> pd.DataFrame:

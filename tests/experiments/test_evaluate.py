@@ -79,6 +79,16 @@ def test_a_blow_up_is_a_result_and_spoils_no_median(reference):
     assert numbers["table"][0]["blown_up"] == 0.25
 
 
+def test_a_surrogate_that_is_lost_at_once_is_judged(reference, tmp_path):
+    lost = from_step("lost", step_of(lambda u: torch.full_like(u, torch.nan)), "surrogate", parameters=1)
+    out = evaluate([lost, persistence_baseline(lost.step)], reference, trained_steps=5)
+    assert out.scores[0].blow_up.tolist() == [1, 1, 1, 1]
+    save(out, tmp_path)
+    (verdict,) = summary(load(tmp_path))["verdicts"]
+    said = " ".join(f["sentence"] for f in verdict["findings"])
+    assert "step 1" in said or "first step" in said, said
+
+
 def test_the_verdict_names_the_cheapest_solver_that_is_as_exact(reference):
     def slow(u):
         for _ in range(300):
