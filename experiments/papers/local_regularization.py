@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -165,9 +166,9 @@ def trained(
     return model, {"training evaluations": spent, "CPU seconds": time.process_time() - began}
 
 
-def measure(names: Sequence[str], seeds: Sequence[int], updates: int) -> list[dict[str, object]]:
+def measure(names: Sequence[str], seeds: Sequence[int], updates: int) -> list[dict[str, Any]]:
     """All trainings of the problems, one row each."""
-    rows: list[dict[str, object]] = []
+    rows: list[dict[str, Any]] = []
     for name in names:
         problem = PROBLEMS[name]
         for seed in seeds:
@@ -191,7 +192,7 @@ def measure(names: Sequence[str], seeds: Sequence[int], updates: int) -> list[di
     return rows
 
 
-def table(rows: list[dict[str, object]]) -> str:
+def table(rows: list[dict[str, Any]]) -> str:
     """Medians over seeds, with evaluations as a part of the unregularised model's of the same seed."""
     columns = (
         "error one step",
@@ -210,10 +211,10 @@ def table(rows: list[dict[str, object]]) -> str:
             values = [
                 float(r["evaluations"]) / float(base[r["problem"], r["seed"]])
                 if column == "ratio"
-                else r.get(column)  # type: ignore[arg-type]
+                else r.get(column)
                 for r in own
             ]
-            numbers = [float(v) for v in values if v is not None]  # type: ignore[arg-type]
+            numbers = [float(v) for v in values if v is not None]
             if not numbers:
                 cells.append("")
                 continue

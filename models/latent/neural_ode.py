@@ -176,7 +176,8 @@ class NeuralODE(nn.Module):
                 f"NeuralODE got a state of shape {tuple(u.shape)}; expected (B, {self.in_channels}, *points)."
             )
         if self.gradient == "adjoint" and torch.is_grad_enabled():
-            states, found = [u], []
+            states = [u]
+            found: list[AdaptiveSolution] = []
             parameters = tuple(p for p in self.parameters() if p.requires_grad)
             for t0, t1 in zip(times, times[1:], strict=False):
                 states.append(_Adjoint.apply(self, found, float(t0), float(t1), states[-1], *parameters))

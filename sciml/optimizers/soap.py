@@ -68,7 +68,7 @@ class SOAP(torch.optim.Optimizer):
             for p in group["params"]:
                 if p.grad is None:
                     continue
-                kind = group["kind"] or ("matrix" if p.ndim == 2 and not p.is_complex() else "other")
+                kind: Kind = group["kind"] or ("matrix" if p.ndim == 2 and not p.is_complex() else "other")
                 if kind == "other":
                     adamw_update(p, self.state[p], group)
                 else:
