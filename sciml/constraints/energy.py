@@ -28,10 +28,11 @@ class Energy(Constraint):
         u = m + s (z - m),   E(u) = 1/2 sum_c <u_c^2>,   s^2 = (E* - E(m)) / (E(z) - E(m))
 
     with <.> the volume-weighted mean and m the means of the channels, which stay as they are (momentum), as does a
-    zero divergence. Hold the means first where they are conserved too: Chain([ConservedMean(...), Energy(...)]). E* is the energy of `previous` ("conserved"), that or less ("decaying": only what is too large is
-    scaled down), or between two numbers ("bounded"). Where the means alone have more energy than is admissible, the
-    field becomes its means, and `violation` says how far off it is; a field without fluctuation cannot gain energy.
-    Sums are taken in float64.
+    zero divergence. Hold the means first where they are conserved too: Chain([ConservedMean(...), Energy(...)]).
+    E* is the energy of `previous` ("conserved"), that or less ("decaying": only what is too large is scaled down),
+    or between two numbers ("bounded"). Where the means alone have more energy than is admissible, the field becomes
+    its means, and `violation` says how far off it is; a field without fluctuation cannot gain energy. Sums are taken
+    in float64.
 
     Args:
         domain: gives the volumes.
