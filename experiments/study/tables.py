@@ -111,7 +111,7 @@ def spent(row: Row, seed: int) -> dict[str, Any]:
 def write_lines(path: Path, lines: Sequence[Mapping[str, Any]]) -> None:
     """A table of entries with the same or fewer columns as CSV."""
     names = list(dict.fromkeys(name for line in lines for name in line))
-    last = [name for name in ("run", "failure") if name in names]
+    last: list[str] = [name for name in ("run", "failure") if name in names]
     names = [name for name in names if name not in last] + last
     stream = io.StringIO()
     writer = csv.DictWriter(stream, names, restval="", lineterminator="\n")
