@@ -128,7 +128,8 @@ def adamw_update(p: Tensor, state: dict[str, Any], group: dict[str, Any]) -> Non
 def _by_kind(given: list[Any], other_lr: float) -> list[dict[str, Any]]:
     """Groups with a kind each; those of AdamW with their own rate."""
     groups: list[dict[str, Any]] = []
-    for group in given if given and isinstance(given[0], dict) else [{"params": given}]:
+    named: list[dict[str, Any]] = given if given and isinstance(given[0], dict) else [{"params": given}]
+    for group in named:
         if group.get("kind") is not None:
             groups.append(dict(group))
             continue
