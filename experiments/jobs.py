@@ -16,7 +16,7 @@ from sciml.experiments.config import Study, TrainingSettings, Variant, as_tree, 
 from sciml.experiments.online import OnlineSolver
 from sciml.experiments.pool import Done, Failed, Pool, Told
 from sciml.experiments.progress import Reporter, Task
-from sciml.experiments.training import Interrupted, Tell, fit
+from sciml.experiments.training import Interrupted, Tell, fit, stop_on_interrupt
 
 # Settings that change how a training is carried out, but not what it computes.
 INCIDENTAL = ("checkpoint_every", "log_every", "curvature_every", "threads", "accelerator")
@@ -187,33 +187,27 @@ def train_in_pool(jobs: Sequence[Job], pool: Pool, reporter: Reporter) -> dict[s
     totals = {work.name: _updates(work) for work in jobs}
     updates: dict[str, int] = {}
     failed: Failed | None = None
-    left = set(totals)
+    left, stop = set(totals), threading.Event()
+    title = f"train {len(jobs)} surrogates, {pool.size} at a time"
     try:
-        with reporter.task(
-            f"train {len(jobs)} surrogates, {pool.size} at a time", sum(totals.values())
-        ) as task:
+        with reporter.task(title, sum(totals.values())) as task, stop_on_interrupt(stop):
             for work in jobs:
                 pool.submit(work.name, train_as_job, (work,))
             while left:
-                try:
-                    for name, event in pool.events(0.5):
-                        if isinstance(event, Told):
-                            updates[name], totals[name] = event.done, event.total
-                            task.update(
-                                sum(updates.values()), f"{name}: {event.note}", sum(totals.values())
-                            )
-                            continue
-                        left.discard(name)
-                        if isinstance(event, Done):
-                            results[name] = event.result
-                        elif failed is None or failed.stopped:
-                            failed = Failed(f"{name}: {event.message}", event.details, event.stopped)
-                            pool.stop()
-                except KeyboardInterrupt:
-                    if failed is not None:
-                        raise
+                if stop.is_set() and failed is None:
                     failed = Failed("stopped; the same command goes on from the checkpoints", stopped=True)
                     pool.stop()
+                for name, event in pool.events(0.5):
+                    if isinstance(event, Told):
+                        updates[name], totals[name] = event.done, event.total
+                        task.update(sum(updates.values()), f"{name}: {event.note}", sum(totals.values()))
+                        continue
+                    left.discard(name)
+                    if isinstance(event, Done):
+                        results[name] = event.result
+                    elif failed is None:
+                        failed = Failed(f"{name}: {event.message}", event.details, event.stopped)
+                        pool.stop()
             task.update(sum(totals.values()))
     finally:
         pool.close()

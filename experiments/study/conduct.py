@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -20,6 +21,7 @@ from sciml.experiments.pool import Done, Event, Failed, Pool, Told
 from sciml.experiments.progress import Reporter, Task
 from sciml.experiments.run import RunFolder, cores, is_evaluated, pool_of, side_by_side
 from sciml.experiments.study.plan import Cell, Plan, folder_of
+from sciml.experiments.training import stop_on_interrupt
 
 EVALUATION = 0.2
 """What an evaluation counts in the progress, a training being 1."""
@@ -157,19 +159,26 @@ class _Conductor:
             self._evaluate(run)
 
     def work(self) -> None:
-        """Until nothing is left; Ctrl-C stops what is under way, a second one ends it."""
+        """Until nothing is left; Ctrl-C stops what is under way, a second one ends it.
+
+        Raises:
+            KeyboardInterrupt: it was stopped.
+        """
         self._say("")
-        try:
+        stop, told = threading.Event(), False
+        # An exception that can come at any line could lose what a job has just told.
+        with stop_on_interrupt(stop):
             while self.open:
+                if stop.is_set() and not told:
+                    self.pool.stop()
+                    told = True
                 for name, event in self.pool.events(0.5):
-                    self._hear(name, event)
-        except KeyboardInterrupt:
-            self.pool.stop()
-            while self.open:
-                for name, event in self.pool.events(0.5):
-                    if not isinstance(event, Told):
+                    if not told:
+                        self._hear(name, event)
+                    elif not isinstance(event, Told):
                         self.open.discard(name)
-            raise
+        if stop.is_set():
+            raise KeyboardInterrupt
 
     def _hear(self, name: str, event: Event) -> None:
         if isinstance(event, Told):
