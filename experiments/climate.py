@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sciml.experiments.evaluate import FEWEST_SAMPLES
 from sciml.experiments.scores import Scores
 from sciml.metrics import log_spectral_distance
 from sciml.metrics.hellinger import power_spectrum_hellinger
@@ -67,7 +68,7 @@ def compare(group: Sequence[Scores], truth: Scores) -> list[Comparison]:
     have = truth.statistics
     if not have or not have["count"].any():
         return []
-    by_sample = len(truth.blow_up) >= 4
+    by_sample = len(truth.blow_up) >= FEWEST_SAMPLES
     halves = _halvings(len(truth.blow_up) if by_sample else len(have["count"]), SPLITS)
     out = []
     if "spectrum" in have:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from sciml.domains import Point
 from sciml.experiments.contestants import Contestant
 from sciml.experiments.reference import Reference
 from sciml.experiments.scores import Evaluation
@@ -21,8 +22,10 @@ def add_pictures(
     """Keep the truth and each surrogate's prediction of the best, median and worst trajectory.
 
     Samples are ranked by the mean error of the first surrogate. At most `frames` frames are kept, evenly spread over
-    the stored part of the rollout.
+    the stored part of the rollout; all of them for systems without space.
     """
+    if isinstance(reference.domain, Point):
+        frames = LONGEST + 1
     shown: dict[str, Contestant] = {}
     for contestant in contestants:
         if contestant.kind == "surrogate":

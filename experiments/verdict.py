@@ -13,7 +13,7 @@ import torch
 
 from sciml.experiments.bootstrap import Estimate, interval
 from sciml.experiments.climate import Comparison, compare
-from sciml.experiments.evaluate import correlation_steps, first_crossing
+from sciml.experiments.evaluate import FEWEST_SAMPLES, correlation_steps, first_crossing
 from sciml.experiments.scores import Evaluation, Rival, Scores
 from sciml.experiments.wording import duration, number
 from sciml.metrics import survival_curve
@@ -91,7 +91,7 @@ def _few(evaluation: Evaluation, group: Sequence[Scores]) -> str:
     if samples >= FEW:
         return ""
     states = "initial state" if samples == 1 else "initial states"
-    return f" Only {rollouts} of them, from {samples} {states}: take it as an anecdote."
+    return f" Only {rollouts} rollouts from {samples} {states}: take it as an anecdote."
 
 
 def _time(estimate: Estimate, end: float, dt: float) -> str:
@@ -110,9 +110,15 @@ def _time(estimate: Estimate, end: float, dt: float) -> str:
 
 
 def lyapunov_exponent(evaluation: Evaluation) -> float | None:
-    """Leading exponent [1/time] of the reference solver, where it was measured; never a surrogate's."""
-    found = evaluation.laboratory.get("reference solver", {}).get("exponents")
-    return None if found is None or not len(found) else float(found[0])
+    """Leading exponent [1/time] of the reference solver, where it was measured; never a surrogate's.
+
+    0 where it is within two standard errors of that.
+    """
+    found = evaluation.laboratory.get("reference solver", {})
+    if "exponents" not in found:
+        return None
+    value, error = float(found["exponents"][0]), float(np.nan_to_num(found["exponents_error"][0]))
+    return value if abs(value) > 2 * error else 0.0
 
 
 def _valid(evaluation: Evaluation, group: Sequence[Scores]) -> list[Finding]:
@@ -178,6 +184,9 @@ def _statistics(
     wrong = [c for c in comparisons if not c.faithful]
     parts = []
     for c in comparisons:
+        if not math.isfinite(c.value):
+            parts.append(f"{c.name}: nothing was left to compare")
+            continue
         factor = c.value / c.floor if c.floor > 0 else math.inf
         beside = f"{number(factor)} times its floor" if c.value > c.limit else "at its floor"
         parts.append(f"{c.name} {beside} ({number(c.value)} against {number(c.floor)})")
@@ -202,9 +211,14 @@ def _statistics(
         )
     if evaluation.known < evaluation.steps:
         sentence += " The truth's statistics are those of the stored data."
-    units = min(c.units for c in comparisons if c.units > 2) if any(c.units > 2 for c in comparisons) else 2
-    if units < FEW:
-        sentence += f" Halves of {units} pieces: the floor itself is hardly known."
+    samples = len(evaluation.reference.blow_up)
+    if samples < FEWEST_SAMPLES:
+        sentence += (
+            f" With {samples} initial state{'s' if samples > 1 else ''} the halves are those of the time, which says little "
+            "if the statistics change with it."
+        )
+    elif samples < FEW:
+        sentence += f" Halves of {samples} initial states: the floor itself is hardly known."
     return [Finding("statistics", sentence, not wrong, numbers)]
 
 

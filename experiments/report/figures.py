@@ -12,8 +12,10 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402  the backend is chosen first
 import numpy as np  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
+from matplotlib.ticker import MaxNLocator  # noqa: E402
 
 from sciml.domains import Cloud, Domain, Grid, Mesh, Point  # noqa: E402
+from sciml.experiments.evaluate import FEWEST_SAMPLES  # noqa: E402
 from sciml.experiments.scores import Evaluation, Scores  # noqa: E402
 from sciml.experiments.verdict import survival_band  # noqa: E402
 
@@ -119,7 +121,7 @@ def climate(evaluation: Evaluation, channels: Sequence[str]) -> Figure | None:
         return None
     groups = {n: g for n, g in evaluation.groups().items() if g[0].kind == "surrogate"}
     style = styles(evaluation)
-    count = min(2, truth["histogram"].shape[2])
+    count = min(2 if "spectrum" in truth else 3, truth["histogram"].shape[2])
     panels = count + ("spectrum" in truth)
     figure, axes = plt.subplots(
         1, panels, figsize=(4.2 * panels + 1.6, 3.6), layout="constrained", squeeze=False
@@ -133,7 +135,7 @@ def climate(evaluation: Evaluation, channels: Sequence[str]) -> Figure | None:
         axis.fill_between(k, *floor, color="black", alpha=0.22, lw=0, label="truth, halves of itself")
         axis.loglog(k, middle.sum(axis=0)[1:], color="black", lw=1.4, label="truth")
         for name, group in groups.items():
-            found = np.nanmedian([_mean(s.statistics, "spectrum").sum(axis=0) for s in group], axis=0)
+            found = _middle([_mean(s.statistics, "spectrum").sum(axis=0) for s in group])
             axis.loglog(k, np.maximum(found[1:], 1e-30), label=name, **style[name])
         top = float(middle.sum(axis=0)[1:].max())
         least = float(middle.sum(axis=0)[1:].min())
@@ -148,7 +150,7 @@ def climate(evaluation: Evaluation, channels: Sequence[str]) -> Figure | None:
         axis.fill_between(at, low, high, color="black", alpha=0.22, lw=0, label="truth, halves of itself")
         axis.plot(at, middle, color="black", lw=1.4, label="truth")
         for name, group in groups.items():
-            found = np.nanmedian([_mean(s.statistics, "histogram")[channel] for s in group], axis=0)
+            found = _middle([_mean(s.statistics, "histogram")[channel] for s in group])
             axis.plot(at, found[1:-1] / truth["width"][channel], label=name, **style[name])
         seen = at[high > 0]
         axis.set_xlim(seen[0] - 0.7, seen[-1] + 0.7)
@@ -172,11 +174,18 @@ def _mean(statistics: dict[str, np.ndarray], name: str, chosen: np.ndarray | Non
     return found
 
 
+def _middle(seeds: Sequence[np.ndarray]) -> np.ndarray:
+    """Median over the seeds that left something."""
+    there = [values for values in seeds if np.isfinite(values).any()]
+    found: np.ndarray = np.median(there or [seeds[0]], axis=0)
+    return found
+
+
 def _halves(truth: dict[str, np.ndarray], name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Least, mean and largest over random halves of the samples, or over pieces of time where there are few."""
     samples = truth["count"].shape[1]
     mean = _mean(truth, name)
-    if samples >= 4:
+    if samples >= FEWEST_SAMPLES:
         random = np.random.default_rng(0)
         parts = [_mean(truth, name, random.permutation(samples)[: samples // 2]) for _ in range(32)]
     else:
@@ -558,6 +567,7 @@ def growth(evaluation: Evaluation) -> Figure | None:
         )
     axis.axhline(0.0, color="#aaaaaa", lw=0.8)
     axis.set(xlabel="number", title="Lyapunov exponents [1/time], own rollout")
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     for axis in axes:
         axis.title.set_fontsize(9)
         axis.grid(alpha=0.25, which="both", lw=0.4)

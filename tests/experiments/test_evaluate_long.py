@@ -287,7 +287,10 @@ def lorenz():
 
 def test_chaos_without_space_has_statistics_of_its_own(lorenz):
     out = lorenz[0]
-    out.laboratory["reference solver"] = {"exponents": np.array([0.9, 0.0, -14.6])}
+    out.laboratory["reference solver"] = {
+        "exponents": np.array([0.9, 0.0, -14.6]),
+        "exponents_error": np.array([0.1, 0.1, 0.1]),
+    }
     perfect, circle = verdicts(out)
     by_name = {c.name: c for c in perfect.comparisons}
     assert set(by_name) == {"distribution", "D_stsp", "D_H"}
