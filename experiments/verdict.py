@@ -364,7 +364,8 @@ def _growth(evaluation: Evaluation, name: str) -> list[Finding]:
     if mine is None:
         return []
     true = evaluation.laboratory.get("reference solver", {})
-    parts, numbers = [], {}
+    parts: list[str] = []
+    numbers: dict[str, float | None] = {}
     for key, words in (
         ("spectral_norm", "errors grow by up to {} in one step"),
         ("transient_growth", "by up to {} over the next {} steps"),

@@ -332,7 +332,7 @@ def _series(pictures: dict[str, np.ndarray], times: np.ndarray) -> Figure:
     cells = figure.add_gridspec(rows, 3)
     plane = figure.add_subplot(cells[:, 2])
     names = [n for n in pictures if n != "truth"]
-    looks = {"truth": {"color": "black", "lw": 2.4, "alpha": 0.35}}
+    looks: dict[str, dict[str, Any]] = {"truth": {"color": "black", "lw": 2.4, "alpha": 0.35}}
     looks |= {n: {"color": COLOURS[i % len(COLOURS)], "lw": 1.1} for i, n in enumerate(names)}
     for row in range(rows):
         axis = figure.add_subplot(cells[row, :2])
@@ -540,8 +540,8 @@ def growth(evaluation: Evaluation) -> Figure | None:
     steps = int(next(iter(found.values()))["growth_steps"])
     keys = ("spectral_radius", "spectral_norm", "transient_growth")
     for name in names:
-        values = [float(np.median(found[name][key])) for key in keys]
-        axes[place].plot(range(3), values, marker="o", ms=5, **lines[name])
+        medians = [float(np.median(found[name][key])) for key in keys]
+        axes[place].plot(range(3), medians, marker="o", ms=5, **lines[name])
     axes[place].axhline(1.0, color="#aaaaaa", lw=0.8)
     axes[place].set_xticks(
         range(3), ["spectral\nradius", "worst in\n1 step", f"worst in\n{steps} steps"], fontsize=8
