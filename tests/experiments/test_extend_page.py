@@ -35,7 +35,8 @@ def folder(tmp_path_factory):
     return where
 
 
-def test_every_part_of_ones_own_is_used_and_judged(folder):
+def test_every_part_of_ones_own_is_used_and_judged(folder, monkeypatch):
+    monkeypatch.chdir(folder)  # files of one's own are looked for from where one is
     wide = pd.read_csv(folder / "runs/my-study/summary.csv")
     assert len(wide) == 4 and set(wide.status) == {"complete"}
     assert wide["worst_point last"].between(0, 10).all() and wide["worst_point last"].nunique() >= 3
