@@ -199,9 +199,17 @@ def build(variant: Variant, facts: Facts, *, seed: int, name: str = "variant") -
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        f: nn.Module = components.build(
-            variant.network, f"variants.{name}.network", "network", facts.arguments("network")
-        )
+        try:
+            f: nn.Module = components.build(
+                variant.network, f"variants.{name}.network", "network", facts.arguments("network")
+            )
+        except UserError as error:
+            if isinstance(facts.domain, Point):
+                raise UserError(
+                    f"{error} The data hold a system without space, whose states are numbers and no fields: take PLRNN, "
+                    "NeuralODE or a forecaster (`sciml list models`)."
+                ) from error
+            raise
     if not isinstance(f, nn.Module):
         raise UserError(f"variants.{name}.network is a {type(f).__name__}; expected a torch module.")
     if facts.initial is not None:
