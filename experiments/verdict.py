@@ -371,6 +371,7 @@ def _growth(evaluation: Evaluation, name: str) -> list[Finding]:
         ("transient_growth", "by up to {} over the next {} steps"),
         ("spectral_radius", "the spectral radius is {}"),
         ("exponent", "the leading Lyapunov exponent of its own rollout is {}"),
+        ("semigroup", "steps of two lengths disagree by {} of the change"),
     ):
         source = "exponents" if key == "exponent" else key
         if source not in mine:
