@@ -125,7 +125,7 @@ class ScalarLaw(ConservationLaw):
     def wave_bounds(self, left: Tensor, right: Tensor, axis: int) -> tuple[Tensor, Tensor]:
         """Slowest and fastest speed along an axis of all states between two, each (B, 1, *faces)."""
         low, high = torch.minimum(left, right), torch.maximum(left, right)
-        between = [torch.clamp(as_tensor(v, left), min=low, max=high) for v in self.inflections]
+        between = [clamped(as_tensor(v, left), low, high) for v in self.inflections]
         n = self.along(axis, left.ndim - 2, left)
         speeds = torch.stack([n * self.speed(v) for v in (left, right, *between)])
         return speeds.amin(dim=0), speeds.amax(dim=0)
@@ -214,3 +214,11 @@ class ScalarLaw(ConservationLaw):
 def as_tensor(value: Parameter, u: Tensor) -> Tensor:
     """A value of u, or one per sample, as a tensor that broadcasts with u."""
     return torch.as_tensor(fit(value, u), dtype=u.dtype, device=u.device)
+
+
+def clamped(value: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """`value` within low and high; where these are one number, as beside a limited slope, it is still theirs to differentiate.
+
+    torch.clamp hands nothing back to bounds that are equal.
+    """
+    return torch.minimum(torch.maximum(value, low), high)

@@ -12,7 +12,7 @@ from torch import Tensor
 from sciml.pdes.base import ConservationLaw
 from sciml.pdes.euler import IdealGas
 from sciml.pdes.magnetohydrodynamics import IdealMHD
-from sciml.pdes.scalar_law import ScalarLaw, as_tensor
+from sciml.pdes.scalar_law import ScalarLaw, as_tensor, clamped
 from sciml.solvers.finite_volume.formulas import fan_weights, hllc_flux
 from sciml.solvers.finite_volume.hlld import hlld
 
@@ -151,7 +151,7 @@ def upwind(pde: ScalarLaw, left: Tensor, right: Tensor, axis: int) -> Tensor:
     points = pde.sonic_points
     assert points is not None  # refused at the door otherwise
     low, high = torch.minimum(left, right), torch.maximum(left, right)
-    between = [torch.clamp(as_tensor(v, left), min=low, max=high) for v in points]
+    between = [clamped(as_tensor(v, left), low, high) for v in points]
     flows = torch.stack([pde.along(axis, left.ndim - 2, v) * pde.flow(v) for v in (left, right, *between)])
     return torch.where(left <= right, flows.amin(dim=0), flows.amax(dim=0))
 

@@ -250,3 +250,17 @@ class Slower(Traffic):
 
 def test_a_wrong_coefficient_fails_its_certificate() -> None:
     assert verify(Traffic).passed and not verify(Slower).passed
+
+
+@pytest.mark.parametrize("riemann", ["exact", "rusanov"])
+def test_reverse_mode_agrees_with_forward_mode_where_a_limiter_makes_both_sides_of_a_face_equal(riemann):
+    grid = Grid((48,), (1.0,), centering="cell")
+    x = (torch.arange(48, dtype=torch.float64) + 0.5) / 48
+    u = (0.7 + torch.sin(2 * math.pi * x + 0.3) + 0.2 * torch.cos(6 * math.pi * x))[None, None]
+    step = finite_volume(InviscidBurgers(), grid, 0.05, riemann=riemann)
+    generator = torch.Generator().manual_seed(0)
+    v, w = (torch.randn(u.shape, dtype=u.dtype, generator=generator) for _ in range(2))
+    _, forward = torch.func.jvp(step, (u,), (v,))
+    start = u.clone().requires_grad_()
+    (back,) = torch.autograd.grad(step(start), start, w)
+    assert abs(float((forward * w).sum() - (back * v).sum())) < 1e-12 * float((forward * w).abs().sum())
