@@ -217,7 +217,7 @@ def as_tensor(value: Parameter, u: Tensor) -> Tensor:
 
 
 def clamped(value: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    """`value` within low and high; where these are one number, as beside a limited slope, it is still theirs to differentiate.
+    """`value` within low and high, to differentiate also where these are equal, as beside a limited slope.
 
     torch.clamp hands nothing back to bounds that are equal.
     """
