@@ -231,6 +231,11 @@ def build(variant: Variant, facts: Facts, *, seed: int, name: str = "variant") -
             f"variants.{name}.network is a Corrected, whose solver gives states in physical units; set residual: false and "
             "normalized: false, and put Normalized and Residual around the network inside."
         )
+    if getattr(f, "physical", False) and (variant.residual or variant.normalized):
+        raise UserError(
+            f"variants.{name}.network is a {type(f).__name__}, which gives whole states in physical units and scales what "
+            "its network sees by itself; set residual: false and normalized: false."
+        )
     if variant.residual:
         f = wrappers.Residual(f, *_increment(variant, facts, name))
     if variant.normalized:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from sciml.models.bundled import Bundled
     from sciml.models.dissipative import Dissipative
+    from sciml.models.edge_fluxes import EdgeFluxes
+    from sciml.models.flux_form import FluxForm
     from sciml.models.forecasters import (
         EDMD,
         NVAR,
@@ -45,7 +47,7 @@ if TYPE_CHECKING:
         WithCoordinates,
     )
 
-MODELS = ("FNO", "UNet", "ConvNet", "MeshGraphNet", "PINN", "PLRNN", "NeuralODE")
+MODELS = ("FNO", "UNet", "ConvNet", "MeshGraphNet", "PINN", "PLRNN", "NeuralODE", "FluxForm", "EdgeFluxes")
 """Names of the networks, each an attribute of this module."""
 
 FORECASTERS = ("Persistence", "Climatology", "NVAR", "EchoState", "EDMD", "Analog")
@@ -78,6 +80,8 @@ _HOMES = {
     "AtLead": "lead_time",
     "Bundled": "bundled",
     "Dissipative": "dissipative",
+    "EdgeFluxes": "edge_fluxes",
+    "FluxForm": "flux_form",
     "LeadTime": "lead_time",
     "Refined": "refined",
     "Constrained": "wrappers",
@@ -107,6 +111,8 @@ __all__ = [
     "Corrected",
     "Dissipative",
     "EchoState",
+    "EdgeFluxes",
+    "FluxForm",
     "ForecastSurrogate",
     "Fourier",
     "HoldNodes",

@@ -39,6 +39,14 @@ def make(name: str, seed: int = 0) -> nn.Module:
             return kind(3, hidden=5)
         if name == "NeuralODE":
             return kind(2, width=5)
+        if name == "FluxForm":
+            return kind(
+                sciml.models.ConvNet(2, 4, 2, 5, 2, activation="gelu"), sciml.Grid((8, 10), (1.0, 2.0))
+            )
+        if name == "EdgeFluxes":
+            return kind(
+                sciml.models.MeshGraphNet(small_mesh(), 2, 3, width=6, layers=2), small_mesh(), 2, 3
+            )
         raise AssertionError(f"no example of {name}: add one here")
 
 
@@ -46,9 +54,12 @@ def make(name: str, seed: int = 0) -> nn.Module:
 # many channels, and the steps of its solver are those of the whole batch.
 FIELD_MAPS = [name for name in MODELS if name not in ("PINN", "PLRNN", "NeuralODE")]
 
+# Steps keep the number of channels.
+STEPS = ("FluxForm", "EdgeFluxes")
+
 
 def state(name: str, generator: torch.Generator) -> torch.Tensor:
-    points = (6,) if name == "MeshGraphNet" else (8, 10)
+    points = (6,) if name in ("MeshGraphNet", "EdgeFluxes") else (8, 10)
     return torch.randn(2, 2, *points, generator=generator, dtype=torch.float64)
 
 
@@ -57,7 +68,7 @@ def test_a_batch_is_its_samples_side_by_side(name):
     generator = torch.Generator().manual_seed(1)
     model, u = make(name).double(), state(name, generator)
     out = model(u)
-    assert out.shape == (2, 3, *u.shape[2:])
+    assert out.shape == (2, 2 if name in STEPS else 3, *u.shape[2:])
     one_by_one = torch.cat([model(u[:1]), model(u[1:])])
     torch.testing.assert_close(out, one_by_one, rtol=1e-12, atol=1e-12)  # rounding of float64
 
