@@ -5,8 +5,9 @@ A part of a study (network, objective, constraint, ...) is written as in jsonarg
     network: {class_path: FNO, init_args: {width: 32, modes: [16]}}
 
 or as the bare class where it needs no arguments. The name is that of a class in the package's own
-modules, a dotted path, or a file of the user's, `my_network.py:MyNetwork`. What only the data can tell
-(numbers of channels, dimension, domain) is filled in under the names in `FILLED`, unless given.
+modules, a dotted path, or a file of the user's, `my_network.py:MyNetwork`. Where a class asks for a
+function, `my_file.py:function` names one. What only the data can tell (numbers of channels, dimension,
+domain) is filled in under the names in `FILLED`, unless given.
 """
 
 from __future__ import annotations
@@ -232,6 +233,34 @@ def _bare_names_as_components(cls: type, arguments: Mapping[str, Any]) -> dict[s
     return out
 
 
+def _named_functions(cls: type, arguments: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Arguments with the functions themselves where the constructor asks for one and the file names it.
+
+    A class of the user's own whose objects are called is made like any other component.
+    """
+    try:
+        hints = get_type_hints(cls.__init__)  # type: ignore[misc]  # that of this very class is meant
+    except (NameError, TypeError):  # a name that only a type checker sees
+        return dict(arguments)
+    out = dict(arguments)
+    for name, value in arguments.items():
+        members = _members(hints.get(name, Any))
+        if not isinstance(value, str) or not any(
+            get_origin(m) is Callable or m is Callable for m in members
+        ):
+            continue
+        # Where a text may be meant as a text, such as the name of a file, only path/to/file.py:name is a function.
+        if str in members and not re.fullmatch(r".+\.py:\w+", value):
+            continue
+        choices = [choice for m in members if get_origin(m) is Literal for choice in get_args(m)]
+        if value in choices:
+            continue
+        bare = ":" not in value and "." not in value
+        found = None if bare else find_function(value, f"{where}.{name}")
+        out[name] = {"class_path": value} if bare or inspect.isclass(found) else found
+    return out
+
+
 def _members(hint: Any) -> tuple[Any, ...]:
     """The types that a union allows; of any other type, itself."""
     return get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
@@ -287,7 +316,7 @@ def _checked(
         raise UserError(
             f"{where}: {cls.__name__} has no argument {unknown[0]!r}{hint} It takes {', '.join(accepted)}."
         )
-    arguments = _bare_names_as_components(cls, arguments)
+    arguments = _bare_names_as_components(cls, _named_functions(cls, arguments, where))
     nested = {name: value for name, value in arguments.items() if _is_nested(value)}
     plain = {name: value for name, value in arguments.items() if name not in nested}
     # Objects (a domain, a module) are passed by code, not read from files, and need no conversion.
