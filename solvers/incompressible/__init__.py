@@ -1,9 +1,9 @@
 """Incompressible flow between walls and around obstacles."""
 
-from sciml.solvers.incompressible.obstacles import block, cylinder
-from sciml.solvers.incompressible.poisson import FastPoisson
-from sciml.solvers.incompressible.sides import face_coordinates
+from sciml.linear.fast_poisson import FastPoisson
 from sciml.solvers.incompressible.step import Incompressible, incompressible, staggered
+from sciml.staggered.obstacles import block, cylinder
+from sciml.staggered.sides import face_coordinates
 
 __all__ = [
     "FastPoisson",

@@ -21,8 +21,6 @@ import torch
 from numba import njit
 from torch import Tensor
 
-from sciml.solvers.incompressible.obstacles import Bodies
-from sciml.solvers.incompressible.staggered import Staggered
 from sciml.solvers.lanes.share import share
 from sciml.solvers.lanes.vector import (
     BYTES,
@@ -36,6 +34,8 @@ from sciml.solvers.lanes.vector import (
     store,
     zero,
 )
+from sciml.staggered.obstacles import Bodies
+from sciml.staggered.operators import Staggered
 
 Array = np.ndarray[Any, Any]
 

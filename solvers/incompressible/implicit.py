@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from sciml.solvers.incompressible.poisson import Dense, second_difference
-from sciml.solvers.incompressible.staggered import Staggered
+from sciml.linear.fast_poisson import Dense, second_difference
+from sciml.staggered.operators import Staggered
 
 
 class Relaxation:

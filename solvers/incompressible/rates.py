@@ -8,9 +8,9 @@ from torch import Tensor
 from sciml.pdes import Boussinesq, NavierStokes
 from sciml.pdes.forcings import shear_of
 from sciml.pdes.parameters import Parameter, fit
-from sciml.solvers.incompressible.obstacles import Bodies
-from sciml.solvers.incompressible.sides import face_coordinates
-from sciml.solvers.incompressible.staggered import Staggered
+from sciml.staggered.obstacles import Bodies
+from sciml.staggered.operators import Staggered
+from sciml.staggered.sides import face_coordinates
 
 
 class Rates:

@@ -12,16 +12,16 @@ from torch import Tensor
 
 from sciml.domains import Conditions, Grid, side_name
 from sciml.extras import require
+from sciml.linear.fast_poisson import FastPoisson
 from sciml.pdes import Boussinesq, NavierStokes
 from sciml.pdes.parameters import fit
 from sciml.solvers.incompressible.implicit import Relaxation
-from sciml.solvers.incompressible.obstacles import Bodies, Obstacle
-from sciml.solvers.incompressible.poisson import FastPoisson
 from sciml.solvers.incompressible.rates import Rates
-from sciml.solvers.incompressible.sides import Held, Sides, face_coordinates
-from sciml.solvers.incompressible.staggered import Staggered
 from sciml.solvers.lanes import available, is_differentiated
 from sciml.solvers.time import SSPRK3
+from sciml.staggered.obstacles import Bodies, Obstacle
+from sciml.staggered.operators import Staggered
+from sciml.staggered.sides import Held, Sides, face_coordinates
 
 if TYPE_CHECKING:
     from sciml.solvers.incompressible.compiled import Flow, Loops

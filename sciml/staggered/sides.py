@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from sciml.domains import Conditions, Grid, Inflow, MovingWall, side_conditions, side_name
-from sciml.solvers.incompressible.poisson import End
+from sciml.linear.fast_poisson import End
 
 SIDES = ("periodic", "wall", "inflow", "outflow")
 Held = Mapping[str, float | Tensor]
@@ -68,21 +68,21 @@ class Sides:
         names = {side_name(a, e): (a, e) for a in range(d) for e in (0, 1)}
         unknown = sorted({s for pair in grid.sides for s in pair if s not in SIDES})
         if unknown:
-            raise ValueError(f"incompressible got sides {unknown}; it knows {list(SIDES)}.")
+            raise ValueError(f"Flow got sides {unknown}; it knows {list(SIDES)}.")
         found = side_conditions(grid, conditions, channels)
         held = dict(held or {})
         for what, given in (("slip", list(slip)), ("held", list(held))):
             wrong = [s for s in given if s not in names or grid.sides[names[s][0]][names[s][1]] != "wall"]
             if wrong:
                 raise ValueError(
-                    f"incompressible got {what} sides {wrong}; expected walls among {list(names)} of {grid.sides}."
+                    f"Flow got {what} sides {wrong}; expected walls among {list(names)} of {grid.sides}."
                 )
         if held and channels == d:
-            raise ValueError(f"incompressible got held sides {list(held)} for a flow without a scalar.")
+            raise ValueError(f"Flow got held sides {list(held)} for a flow without a scalar.")
         both = [s for s in slip if isinstance(found.get(names[s]), MovingWall)]
         if both:
             raise ValueError(
-                f"incompressible got {both} both as a MovingWall and without friction; a wall without friction moves "
+                f"Flow got {both} both as a MovingWall and without friction; a wall without friction moves "
                 "nothing."
             )
         self.exit: int | None = None
@@ -90,7 +90,7 @@ class Sides:
             if high == "outflow":
                 if self.exit is not None:
                     raise ValueError(
-                        "incompressible got the side 'outflow' at the high end of two axes, where the last cell "
+                        "Flow got the side 'outflow' at the high end of two axes, where the last cell "
                         "cannot tell both faces; turn one of them round (x -> -x) so that it is a low side."
                     )
                 self.exit = axis
@@ -152,7 +152,7 @@ class Sides:
             return values.to(torch.float64).expand(-1, *shape).clone()
         except RuntimeError:
             raise ValueError(
-                f"incompressible got values of shape {tuple(values.shape)} on a side of {shape} cells; expected one "
+                f"Flow got values of shape {tuple(values.shape)} on a side of {shape} cells; expected one "
                 "number or one for each cell of the side."
             ) from None
 
@@ -168,7 +168,7 @@ class Sides:
                 size += float(value.abs().mean()) * area[axis]
         if abs(net) > _BALANCE * size:
             raise ValueError(
-                f"incompressible got inflows with a net flux of {net:.6g} into a box without an outflow; what enters "
+                f"Flow got inflows with a net flux of {net:.6g} into a box without an outflow; what enters "
                 "must leave. Give one side as 'outflow', or inflows that balance."
             )
         if net != 0.0:

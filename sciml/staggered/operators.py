@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from sciml.solvers.incompressible.sides import Sides
+from sciml.staggered.sides import Sides
 
 
 class Staggered:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from sciml.domains import Grid, side_name
 from sciml.linear import conjugate_gradient, implicit_solve
-from sciml.solvers.incompressible.poisson import FastPoisson
+from sciml.linear.fast_poisson import FastPoisson
 
 Shape = Callable[[Tensor], Tensor]
 """Positions (D, *cells) -> signed distance (*cells), negative inside the body."""
@@ -91,19 +91,17 @@ class Bodies:
         count = torch.stack(self.masks).sum(dim=0)
         if bool((count > 1).any()):
             raise ValueError(
-                f"incompressible got obstacles that share {int((count > 1).sum())} cells; give what overlaps as one."
+                f"Flow got obstacles that share {int((count > 1).sum())} cells; give what overlaps as one."
             )
         self.solid = count > 0
         if bool(self.solid.all()):
-            raise ValueError(
-                "incompressible got obstacles that fill the whole grid; there is nothing to flow."
-            )
+            raise ValueError("Flow got obstacles that fill the whole grid; there is nothing to flow.")
         for axis, pair in enumerate(grid.sides):
             for end, side in enumerate(pair):
                 edge = self.solid.select(axis, 0 if end == 0 else grid.shape[axis] - 1)
                 if side in ("inflow", "outflow") and bool(edge.any()):
                     raise ValueError(
-                        f"incompressible got an obstacle with {int(edge.sum())} cells on the side "
+                        f"Flow got an obstacle with {int(edge.sum())} cells on the side "
                         f"{side_name(axis, end)}, an {side!r}; move it inside, or shorten the side's profile."
                     )
         before = torch.stack([self._before(self.solid, axis) for axis in range(grid.dimension)])
@@ -273,16 +271,16 @@ def _mask(grid: Grid, obstacle: Obstacle, index: int) -> Tensor:
     mask = given if given.dtype == torch.bool else given < 0
     if isinstance(obstacle, Tensor) and obstacle.dtype != torch.bool:
         raise ValueError(
-            f"incompressible got obstacle {index} as a tensor of {obstacle.dtype}; expected a boolean mask, or a "
+            f"Flow got obstacle {index} as a tensor of {obstacle.dtype}; expected a boolean mask, or a "
             "function of positions."
         )
     if tuple(mask.shape) != grid.shape:
         raise ValueError(
-            f"incompressible got obstacle {index} of shape {tuple(mask.shape)}; expected {grid.shape}, one per cell."
+            f"Flow got obstacle {index} of shape {tuple(mask.shape)}; expected {grid.shape}, one per cell."
         )
     if not bool(mask.any()):
         raise ValueError(
-            f"incompressible got obstacle {index} without a single cell inside it on spacing {grid.spacing}; move it "
+            f"Flow got obstacle {index} without a single cell inside it on spacing {grid.spacing}; move it "
             "onto the grid or refine."
         )
     return mask.cpu()
