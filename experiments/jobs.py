@@ -171,7 +171,8 @@ def train_here(jobs: Sequence[Job], reporter: Reporter) -> dict[str, dict[str, A
     """Do jobs one after another in this process."""
     results = {}
     for work in jobs:
-        with reporter.task(f"train {work.name}", _updates(work)) as task:
+        updates, known = _updates(work)
+        with reporter.task(f"train {work.name}", updates, share=not known) as task:
             results[work.name] = train(work, _told(task))
     return results
 
@@ -184,13 +185,18 @@ def train_in_pool(jobs: Sequence[Job], pool: Pool, reporter: Reporter) -> dict[s
         Interrupted: Ctrl-C; every job under way wrote its checkpoint.
     """
     results: dict[str, dict[str, Any]] = {}
-    totals = {work.name: _updates(work) for work in jobs}
+    expected = {work.name: _updates(work) for work in jobs}
+    totals = {name: updates for name, (updates, _) in expected.items()}
+    known = all(known for _, known in expected.values())
     updates: dict[str, int] = {}
     failed: Failed | None = None
     left, stop = set(totals), threading.Event()
     title = f"train {len(jobs)} surrogates, {pool.size} at a time"
     try:
-        with reporter.task(title, sum(totals.values())) as task, stop_on_interrupt(stop):
+        with (
+            reporter.task(title, sum(totals.values()), share=not known) as task,
+            stop_on_interrupt(stop),
+        ):
             for work in jobs:
                 pool.submit(work.name, train_as_job, (work,))
             while left:
@@ -221,6 +227,7 @@ def train_as_job(tell: Tell, stop: threading.Event, work: Job) -> dict[str, Any]
     return train(work, tell, stop)
 
 
-def _updates(work: Job) -> int:
-    """Updates that a job is expected to do, until it says how many they are."""
-    return read_study(work.tree, work.name).settings(work.variant).updates
+def _updates(work: Job) -> tuple[int, bool]:
+    """Updates that a job is expected to do, until it says how many they are, and whether they are known before."""
+    settings = read_study(work.tree, work.name).settings(work.variant)
+    return settings.updates, settings.epochs is None and settings.seconds is None

@@ -31,7 +31,8 @@ def duration(seconds: float) -> str:
 class _Pace:
     """How fast it goes and how long it still takes; what stood before the start counts for neither."""
 
-    def __init__(self) -> None:
+    def __init__(self, share: bool = False) -> None:
+        self._share = share
         self._first: tuple[float, int] | None = None
 
     def text(self, done: int, total: int) -> str:
@@ -42,33 +43,38 @@ class _Pace:
         if done <= before or now <= began:
             return ""
         rate = (done - before) / (now - began)
-        left = f", {duration((total - done) / rate)} left" if done < total else ""
-        return f"{rate:.3g}/s{left}"
+        left = f"{duration((total - done) / rate)} left" if done < total else ""
+        return ", ".join(part for part in ("" if self._share else f"{rate:.3g}/s", left) if part)
 
 
 class _Lines:
     """A line at the start, every half minute, and at the end."""
 
-    def __init__(self, title: str, total: int, say: Callable[[str], None], every: float = 30.0) -> None:
-        self.title, self.total, self.every, self._say = title, total, every, say
+    def __init__(
+        self, title: str, total: int, say: Callable[[str], None], every: float = 30.0, share: bool = False
+    ) -> None:
+        self.title, self.total, self.every, self._say, self.share = title, total, every, say, share
         self.began = self.last = time.monotonic()
         self.done, self.note = 0, ""
-        self._pace, self._how_fast = _Pace(), ""
-        say(f"{title}: {total} to do")
+        self._pace, self._how_fast = _Pace(share), ""
+        say(title if share else f"{title}: {total} to do")
 
     def update(self, done: int, note: str = "", total: int | None = None) -> None:
         self.done, self.note, self.total = done, note or self.note, total or self.total
         self._how_fast = self._pace.text(done, self.total)
         if time.monotonic() - self.last >= self.every:
             self.last = time.monotonic()
-            self._tell(f"{done}/{self.total}")
+            self._tell(self._how_far())
+
+    def _how_far(self) -> str:
+        return f"{100 * self.done / self.total:.0f} %" if self.share else f"{self.done}/{self.total}"
 
     def _tell(self, how_far: str) -> None:
         rest = ", ".join(part for part in (self._how_fast, self.note) if part)
         self._say(f"{self.title}: {how_far}" + (f", {rest}" if rest else ""))
 
     def close(self) -> None:
-        self._tell(f"{self.done}/{self.total} in {duration(time.monotonic() - self.began)}")
+        self._tell(f"{self._how_far()} in {duration(time.monotonic() - self.began)}")
 
 
 class _All:
@@ -114,41 +120,43 @@ class Reporter:
             print(text, file=sys.stderr, flush=True)
 
     @contextmanager
-    def task(self, title: str, total: int, log: Path | None = None) -> Iterator[Task]:
+    def task(self, title: str, total: int, log: Path | None = None, share: bool = False) -> Iterator[Task]:
         """Follow `total` units of work.
 
         Args:
             title: what is done.
             total: units of it.
             log: a file that gets the same as plain lines, also when nothing else is said.
+            share: the units are nothing that people would count; tell them as a percentage.
         """
         with contextlib.ExitStack() as stack:
             parts: list[Task] = []
             if not self.quiet and sys.stderr.isatty():
-                parts.append(stack.enter_context(_bar(title, total)))
+                parts.append(stack.enter_context(_bar(title, total, share)))
             elif not self.quiet:
-                parts.append(stack.enter_context(contextlib.closing(_Lines(title, total, self.say))))
+                lines = _Lines(title, total, self.say, share=share)
+                parts.append(stack.enter_context(contextlib.closing(lines)))
             if log is not None:
-                lines = _Lines(title, total, _Log(log).say)
+                lines = _Lines(title, total, _Log(log).say, share=share)
                 parts.append(stack.enter_context(contextlib.closing(lines)))
             yield _All(parts)
 
 
 @contextmanager
-def _bar(title: str, total: int) -> Iterator[Task]:
+def _bar(title: str, total: int, share: bool) -> Iterator[Task]:
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn
 
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
-        MofNCompleteColumn(),
+        TaskProgressColumn() if share else MofNCompleteColumn(),
         TextColumn("{task.fields[pace]}"),
         TextColumn("{task.fields[note]}"),
     )
     with Progress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task(title, total=total, note="", pace="")
-        pace = _Pace()
+        pace = _Pace(share)
 
         class Bar:
             def update(self, done: int, note: str = "", total: int | None = None) -> None:

@@ -12,7 +12,6 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402  the backend is chosen first
 import numpy as np  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
-from matplotlib.ticker import MaxNLocator  # noqa: E402
 
 from sciml.domains import Cloud, Domain, Grid, Mesh, Point  # noqa: E402
 from sciml.experiments.evaluate import FEWEST_SAMPLES  # noqa: E402
@@ -567,7 +566,8 @@ def growth(evaluation: Evaluation) -> Figure | None:
         )
     axis.axhline(0.0, color="#aaaaaa", lw=0.8)
     axis.set(xlabel="number", title="Lyapunov exponents [1/time], own rollout")
-    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    most = max((len(entry["exponents"]) for entry in found.values() if "exponents" in entry), default=1)
+    axis.set_xticks(range(1, most + 1, -(-most // 8)))  # they are numbered: no ticks between
     for axis in axes:
         axis.title.set_fontsize(9)
         axis.grid(alpha=0.25, which="both", lw=0.4)

@@ -119,9 +119,8 @@ def conduct(
                 )
             pool = pool_of(count, scheduler)
             try:
-                with reporter.task(
-                    f"{plan.name}: {len(todo)} trainings, {len(runs)} runs", _UNITS * len(todo)
-                ) as task:
+                title = f"{plan.name}: {len(todo)} trainings, {len(runs)} runs"
+                with reporter.task(title, _UNITS * max(1, len(todo)), share=True) as task:
                     _Conductor(runs, todo, waiting, pool, task).work()
             finally:
                 pool.close()
@@ -256,7 +255,7 @@ class _Telling(Reporter):
         self._tell = tell
 
     @contextlib.contextmanager
-    def task(self, title: str, total: int, log: Path | None = None) -> Iterator[Task]:
+    def task(self, title: str, total: int, log: Path | None = None, share: bool = False) -> Iterator[Task]:
         tell = self._tell
 
         class Passed:

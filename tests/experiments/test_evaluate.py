@@ -23,6 +23,7 @@ from sciml.experiments.evaluate import evaluate
 from sciml.experiments.laboratory import add_laboratory
 from sciml.experiments.pictures import add_pictures
 from sciml.experiments.reference import from_trajectory
+from sciml.experiments.report import figures
 from sciml.experiments.report.rollout import compare, write_rollout_report
 from sciml.experiments.storage import load, save, summary, tidy_rows
 
@@ -161,6 +162,19 @@ def test_what_is_saved_is_read_again_and_reported(reference, tmp_path):
     assert 'src="http' not in page and 'href="http' not in page
     assert compare([tmp_path, tmp_path], tmp_path / "both.html").stat().st_size > 10_000
     assert not list(tmp_path.glob(".*.part"))
+
+
+@pytest.mark.parametrize("count", [1, 3, 16])
+def test_exponents_are_numbered_in_whole_numbers(reference, count):
+    damped = from_step("damped", step_of(lambda u: 0.9 * shift(u)), "surrogate")
+    out = evaluate([damped], reference, trained_steps=5)
+    add_laboratory(out, [damped], reference, states=2)
+    entry = out.laboratory["damped"]
+    entry["exponents"] = -np.arange(1.0, count + 1)
+    entry["exponents_error"] = np.full(count, 0.1)
+    ticks = figures.growth(out).axes[-1].get_xticks()
+    assert ticks[0] == 1 and ticks[-1] <= count and all(float(t).is_integer() for t in ticks)
+    assert len(ticks) == min(count, 8)
 
 
 def test_damaged_or_missing_evaluations_are_told(reference, tmp_path):

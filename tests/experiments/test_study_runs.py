@@ -246,6 +246,20 @@ def test_a_pool_runs_jobs_in_processes_of_their_own(work):
         pool.close()
 
 
+def test_shares_are_told_as_percentages_and_counts_as_counts(tmp_path, capsys):
+    """What nobody counts has no "to do" that would be taken for trainings or updates."""
+    reporter = Reporter()
+    with reporter.task("two trainings", 2000, log=tmp_path / "log", share=True) as task:
+        task.update(600, "one is under way", total=2400)
+    with reporter.task("three files", 3) as task:
+        task.update(3)
+    told = capsys.readouterr().err.splitlines()
+    assert told[0] == "two trainings" and told[1].startswith("two trainings: 25 % in ")
+    assert told[1].endswith("one is under way")
+    assert told[2] == "three files: 3 to do" and told[3].startswith("three files: 3/3 in ")
+    assert "25 %" in (tmp_path / "log").read_text()
+
+
 def test_closing_a_pool_leaves_no_process(work):
     pool = Processes(1)
     pool.submit("hangs", work.hangs, ())
