@@ -11,7 +11,9 @@ matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt  # noqa: E402  the backend is chosen first
 import numpy as np  # noqa: E402
+from matplotlib.axes import Axes  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
+from matplotlib.ticker import LogFormatter  # noqa: E402
 
 from sciml.experiments.report.figures import COLOURS  # noqa: E402
 from sciml.experiments.study.plan import Plan  # noqa: E402
@@ -33,6 +35,21 @@ def label(group: Group, row: Row) -> str:
     """A row's entries on the axes that differ within its group."""
     differ = [a for a in row.choice if len({r.choice.get(a) for r in group.rows}) > 1]
     return ", ".join(row.choice[a] for a in differ) or row.name
+
+
+class _Plain(LogFormatter):
+    """0.05, 0.5, 2 instead of powers of ten, on the ticks that matplotlib would label."""
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        return f"{x:g}" if super().__call__(x, pos) else ""
+
+
+def plain_numbers(axes: Axes, *which: str) -> None:
+    """Write the ticks of logarithmic axes ("x", "y"), which span a decade or two here, as plain numbers."""
+    for name in which:
+        scale = axes.xaxis if name == "x" else axes.yaxis
+        scale.set_major_formatter(_Plain())
+        scale.set_minor_formatter(_Plain(labelOnlyBase=False, minor_thresholds=(1.0, 0.4)))
 
 
 def error_against_lead_time(plan: Plan, group: Group) -> Figure | None:
@@ -88,6 +105,7 @@ def ratios(plan: Plan, group: Group, found: Sequence[Against]) -> Figure | None:
             axis.plot(r.value, place, "o", color=colours[r.decided], ms=5)
         axis.axvline(1.0, color="black", lw=0.8)
         axis.set(xscale="log", title=lead_text(lead), ylim=(-0.7, len(rows) - 0.3))
+        plain_numbers(axis, "x")
         axis.grid(alpha=0.25, axis="x", which="both", lw=0.4)
     axes[0][0].set_yticks(list(places.values()), [label(group, row) for row in rows], fontsize=8)
     figure.supxlabel(f"{group.metric} over that of the baseline", fontsize=9)
@@ -135,6 +153,7 @@ def error_against_budget(plan: Plan, group: Group) -> Figure | None:
         xlabel="wall time of the training [s]",
         ylabel=f"{group.metric}, {lead_text(lead)}",
     )
+    plain_numbers(axis, "x", "y")
     axis.grid(alpha=0.25, which="both", lw=0.4)
     figure.legend(loc="outside right upper", fontsize=8)
     return figure
