@@ -11,13 +11,20 @@ from torch import Tensor
 from sciml import Grid, Mesh
 from sciml.constraints import (
     CONSTRAINTS,
+    BlockAverage,
     Bounds,
     Chain,
     ConservedMean,
     Constraint,
     DivergenceFree,
     Energy,
+    FixedValues,
+    FunctionRows,
+    LinearRows,
+    Stack,
+    StaggeredDivergenceFree,
 )
+from sciml.domains import Inflow
 
 
 def disc(count: int = 30, seed: int = 0) -> Mesh:
@@ -35,6 +42,45 @@ def disc(count: int = 30, seed: int = 0) -> Mesh:
 SQUARE = Grid((6, 5), (1.0, 3.0))
 WALLS = Grid((7, 4), (1.0, 2.0), boundary=(("dirichlet", "neumann"), "periodic"))
 CELLS = Grid((9,), (2.0,), boundary="wall", centering="cell")
+MIRRORS = Grid((5, 4), (1.0, 2.0), boundary=("wall", "periodic"))
+CHANNEL = Grid((4, 4), (1.2, 2.0), boundary=("periodic", "wall"), centering="cell")
+TUNNEL = Grid((5, 4), (1.0, 0.8), boundary=(("inflow", "outflow"), "wall"), centering="cell")
+ROOM = Grid((3, 2, 3), (1.0, 1.0, 2.0), boundary=("wall", "wall", ("outflow", "wall")), centering="cell")
+
+BOX = Grid((4, 3, 5), (1.0, 1.0, 2.0))
+
+
+def some_rows(count: int, channels: int, domain: Grid | Mesh) -> Tensor:
+    """Rows at random, of length about one."""
+    shape = (count, channels, *domain.shape)
+    rows = torch.randn(shape, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    return rows / rows[0].numel() ** 0.5
+
+
+def sparse_rows(domain: Mesh) -> Tensor:
+    """Differences of the values at the ends of every third edge of the rim."""
+    ends = domain.edges[:, domain.edges[0] > 0][:, ::3]
+    rows = torch.zeros(ends.shape[1], domain.shape[0], dtype=torch.float64)
+    number = torch.arange(len(rows))
+    rows[number, ends[0]], rows[number, ends[1]] = 1.0, -1.0
+    return rows.to_sparse()
+
+
+def sums_along_the_first_axis(u: Tensor) -> Tensor:
+    return u.mean(dim=2).flatten(1)
+
+
+def fans(domain: Mesh) -> Tensor:
+    """Three blocks of nodes, and the middle in none."""
+    return torch.arange(domain.shape[0]) % 4 - 1
+
+
+def rim(domain: Grid | Mesh) -> Tensor:
+    """The first and the last points along the first axis."""
+    mask = torch.zeros(domain.shape, dtype=torch.bool)
+    mask[0], mask[-1] = True, True
+    return mask
+
 
 # Every constraint of the list stands here with the domain and the channels of a fitting state.
 CASES: dict[type[Constraint], list[tuple[Callable[[], Constraint], Grid | Mesh, int]]] = {
@@ -48,6 +94,22 @@ CASES: dict[type[Constraint], list[tuple[Callable[[], Constraint], Grid | Mesh, 
         (lambda: DivergenceFree(SQUARE), SQUARE, 2),
         (lambda: DivergenceFree(SQUARE, channels=[2, 0]), SQUARE, 3),
         (lambda: DivergenceFree(Grid((4, 3, 6), (1.0, 2.0, 1.5))), Grid((4, 3, 6), (1.0, 2.0, 1.5)), 3),
+        (lambda: DivergenceFree(MIRRORS), MIRRORS, 2),
+    ],
+    StaggeredDivergenceFree: [
+        (
+            lambda: StaggeredDivergenceFree(CHANNEL, blocks=[(0.3, 0.5, 0.6, 1.0)], channels=[2, 0]),
+            CHANNEL,
+            3,
+        ),
+        (
+            lambda: StaggeredDivergenceFree(
+                TUNNEL, {"x-": Inflow((1.0, 0.0))}, cylinders=[(0.5, 0.5, 0.12)]
+            ),
+            TUNNEL,
+            2,
+        ),
+        (lambda: StaggeredDivergenceFree(ROOM), ROOM, 3),
     ],
     Energy: [
         (lambda: Energy(disc(), "bounded", upper=0.7), disc(), 2),
@@ -58,7 +120,35 @@ CASES: dict[type[Constraint], list[tuple[Callable[[], Constraint], Grid | Mesh, 
         (lambda: Bounds(CELLS, lower=-1.0, upper=1.0), CELLS, 2),
         (lambda: Bounds(disc(), lower=-0.8, channels=[0]), disc(), 2),
     ],
+    LinearRows: [
+        (lambda: LinearRows(WALLS, some_rows(3, 2, WALLS), [0.5, -1.0, 0.2], scales=[1.0, 5.0]), WALLS, 2),
+        (lambda: LinearRows(disc(), sparse_rows(disc()), channels=[1]), disc(), 2),
+        (lambda: LinearRows(BOX, FunctionRows(sums_along_the_first_axis, (1, *BOX.shape))), BOX, 1),
+    ],
+    BlockAverage: [
+        (lambda: BlockAverage(BOX, [2, 3, 1]), BOX, 2),
+        (lambda: BlockAverage(disc(), labels=fans(disc()), channels=[1]), disc(), 2),
+        (lambda: BlockAverage(CELLS, [3], form="multiplicative", lower=-2.0), CELLS, 1),
+        (lambda: BlockAverage(CELLS, [3], form="scaled", lower=-1.5, upper=1.0), CELLS, 2),
+    ],
+    FixedValues: [
+        (lambda: FixedValues(WALLS, rim(WALLS)), WALLS, 2),
+        (lambda: FixedValues(disc(), rim(disc()), 0.25, channels=[1]), disc(), 2),
+    ],
+    Stack: [
+        (lambda: Stack([ConservedMean(WALLS), FixedValues(WALLS, rim(WALLS))]), WALLS, 2),
+        (lambda: Stack([LinearRows(disc(), sparse_rows(disc())), ConservedMean(disc())]), disc(), 1),
+        (
+            lambda: Stack(
+                [ConservedMean(BOX), BlockAverage(BOX, [2, 3, 5]), FixedValues(BOX, rim(BOX), channels=[1])],
+                dependent="drop",
+            ),
+            BOX,
+            2,
+        ),
+    ],
     Chain: [
+        (lambda: Chain([BlockAverage(CELLS, [3]), FixedValues(CELLS, rim(CELLS))]), CELLS, 2),
         (lambda: Chain([ConservedMean(SQUARE), DivergenceFree(SQUARE)]), SQUARE, 2),
         (lambda: Chain([ConservedMean(disc()), Bounds(disc(), lower=-1.0)]), disc(), 1),
     ],
