@@ -4,75 +4,64 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 
 from sciml.constraints.base import Constraint, Context
+from sciml.constraints.linear import Linear
+from sciml.constraints.several import Several
+from sciml.constraints.stack import Stack
 
 
-class Chain(Constraint):
-    """Apply constraints in the given order.
+class Chain(Several):
+    """Apply constraints in the given order, linear neighbours together.
 
-    Projections need not commute: a later one may undo an earlier one. `violation` is that of the worst
-    member, `violations` gives each by name, and `check` refuses a state that some member does not
-    accept, so try it once on typical states before trusting an order. `ConservedMean` before
-    `DivergenceFree` is safe (the latter keeps the mean flow), and so is `ConservedMean` before `Bounds`.
+    Linear constraints (`ConservedMean`, `LinearRows`, `FixedValues`, additive `BlockAverage`) that follow each other are
+    met by one projection, as in a `Stack`: their order does not matter, and none undoes another. Other projections
+    need not commute: a later one may undo an earlier one. `violation` is that of the worst member, `violations` gives
+    each by name, and `check` refuses a state that some member does not accept, so try it once on typical states before
+    trusting an order. `ConservedMean` before `DivergenceFree` is safe (the latter keeps the mean flow), and so is
+    `ConservedMean` before `Bounds`.
 
     Args:
         constraints: the members, first applied first.
 
     Raises:
-        ValueError: there is no member.
+        ValueError: there is no member. When a state comes, rows of linear neighbours depend on each other or leave no
+            admissible state, see `Stack`.
     """
 
     def __init__(self, constraints: Sequence[Constraint]) -> None:
         super().__init__()
         if not len(constraints):
             raise ValueError("Chain got no constraints; give at least one.")
-        self.constraints = nn.ModuleList(constraints)
+        groups: list[list[Constraint]] = []
+        for constraint in constraints:
+            joins = isinstance(constraint, Linear) and constraint.nearest
+            last = groups[-1][-1] if groups else None
+            if joins and isinstance(last, Linear) and last.nearest:
+                groups[-1].append(constraint)
+            else:
+                groups.append([constraint])
+        self._sizes = tuple(map(len, groups))
+        self.links = nn.ModuleList(g[0] if len(g) == 1 else Stack(g) for g in groups)
 
     @property
     def members(self) -> tuple[Constraint, ...]:
         """The constraints in order."""
-        return tuple(c for c in self.constraints if isinstance(c, Constraint))
+        out: list[Constraint] = []
+        for link, size in zip(self.links, self._sizes, strict=True):
+            if size > 1 and isinstance(link, Stack):
+                out += link.members
+            elif isinstance(link, Constraint):
+                out.append(link)
+        return tuple(out)
+
+    def prepare(self, channels: int) -> None:
+        for link in self.links:
+            if isinstance(link, Constraint):
+                link.prepare(channels)
 
     def project(self, u: Tensor, previous: Tensor | None = None, context: Context | None = None) -> Tensor:
-        for constraint in self.members:
-            u = constraint.project(u, previous, context)
+        for link in self.links:
+            u = link(u, previous, context)
         return u
-
-    def violations(
-        self, u: Tensor, previous: Tensor | None = None, context: Context | None = None
-    ) -> dict[str, Tensor]:
-        """Violation of each member, "0 ConservedMean" -> (B,)."""
-        return {
-            f"{i} {type(c).__name__}": c.violation(u, previous, context) for i, c in enumerate(self.members)
-        }
-
-    def violation(
-        self, u: Tensor, previous: Tensor | None = None, context: Context | None = None
-    ) -> Tensor:
-        """Violation of the worst member, (B,) [unit of u]."""
-        each = [v.to(torch.float64) for v in self.violations(u, previous, context).values()]
-        return torch.stack(each).amax(dim=0)
-
-    def check(
-        self,
-        u: Tensor,
-        previous: Tensor | None = None,
-        context: Context | None = None,
-        *,
-        tolerance: float = 1e-10,
-    ) -> None:
-        """Refuse a state that some member does not accept.
-
-        Raises:
-            ValueError: a violation exceeds `tolerance` or is not a number; the message names the member.
-        """
-        for name, values in self.violations(u, previous, context).items():
-            worst = float(values.max())
-            if not worst <= tolerance:
-                raise ValueError(
-                    f"Chain leaves constraint {name} violated by {worst:.3g}, more than {tolerance:.3g}; "
-                    "put it later in the chain, or merge it with the member that undoes it."
-                )
