@@ -33,9 +33,15 @@ if TYPE_CHECKING:
     from sciml.models.lead_time import AtLead, LeadTime
     from sciml.models.operators.conv_net import ConvNet
     from sciml.models.operators.fno import FNO
+    from sciml.models.operators.kno import KNO, Reconstruction
     from sciml.models.operators.unet import UNet
+    from sciml.models.pinns.coordinate_net import CoordinateNet
+    from sciml.models.pinns.helmholtz_net import HelmholtzNet
     from sciml.models.pinns.pinn import PINN
+    from sciml.models.pinns.solenoidal_net import SolenoidalNet
+    from sciml.models.potential_force import PotentialForce
     from sciml.models.refined import Refined
+    from sciml.models.vector_potential import VectorPotential
     from sciml.models.wrappers import (
         Constrained,
         Corrected,
@@ -47,11 +53,36 @@ if TYPE_CHECKING:
         WithCoordinates,
     )
 
-MODELS = ("FNO", "UNet", "ConvNet", "MeshGraphNet", "PINN", "PLRNN", "NeuralODE", "FluxForm", "EdgeFluxes")
+MODELS = (
+    "FNO",
+    "KNO",
+    "UNet",
+    "ConvNet",
+    "MeshGraphNet",
+    "PINN",
+    "PLRNN",
+    "NeuralODE",
+    "FluxForm",
+    "EdgeFluxes",
+)
 """Names of the networks, each an attribute of this module."""
 
 FORECASTERS = ("Persistence", "Climatology", "NVAR", "EchoState", "EDMD", "Analog")
 """Names of what is fitted in closed form, which a study takes in the place of a network."""
+
+WRAPPERS = (
+    *(
+        "Residual",
+        "Normalized",
+        "NormalizedMap",
+        "WithCoordinates",
+        "HoldNodes",
+        "Constrained",
+        "Corrected",
+    ),
+    *("Bundled", "LeadTime", "AtLead", "Refined", "Dissipative", "FluxForm", "Observed", "Surrogate"),
+)
+"""Names of what is put around networks, each an attribute of this module."""
 
 _HOMES = {
     "Analog": "forecasters.analog",
@@ -68,10 +99,17 @@ _HOMES = {
     "RadialBasis": "forecasters.dictionary",
     "RandomFourier": "forecasters.dictionary",
     "FNO": "operators.fno",
+    "KNO": "operators.kno",
+    "Reconstruction": "operators.kno",
     "UNet": "operators.unet",
     "ConvNet": "operators.conv_net",
     "MeshGraphNet": "graphs",
     "PINN": "pinns.pinn",
+    "CoordinateNet": "pinns.coordinate_net",
+    "HelmholtzNet": "pinns.helmholtz_net",
+    "PotentialForce": "potential_force",
+    "SolenoidalNet": "pinns.solenoidal_net",
+    "VectorPotential": "vector_potential",
     "NeuralODE": "latent.neural_ode",
     "PLRNN": "latent.plrnn",
     "MemoryPrior": "latent.plrnn",
@@ -98,16 +136,19 @@ __all__ = [
     "EDMD",
     "FNO",
     "FORECASTERS",
+    "KNO",
     "MODELS",
     "NVAR",
     "PINN",
     "PLRNN",
+    "WRAPPERS",
     "Analog",
     "AtLead",
     "Bundled",
     "Climatology",
     "Constrained",
     "ConvNet",
+    "CoordinateNet",
     "Corrected",
     "Dissipative",
     "EchoState",
@@ -115,6 +156,7 @@ __all__ = [
     "FluxForm",
     "ForecastSurrogate",
     "Fourier",
+    "HelmholtzNet",
     "HoldNodes",
     "KernelFeatures",
     "LeadTime",
@@ -128,12 +170,16 @@ __all__ = [
     "ObservationPrior",
     "Observed",
     "Persistence",
+    "PotentialForce",
     "RadialBasis",
     "RandomFourier",
+    "Reconstruction",
     "Refined",
     "Residual",
+    "SolenoidalNet",
     "Surrogate",
     "UNet",
+    "VectorPotential",
     "WithCoordinates",
 ]
 

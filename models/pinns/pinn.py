@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 
 from sciml.domains import Grid
 from sciml.models.layers.activation import Activation, activation_function
+from sciml.models.pinns.coordinate_net import box_features
 from sciml.models.pinns.fourier_series import FourierSeries
 
 
@@ -131,17 +131,14 @@ class PINN(nn.Module):
                 f"(B, {self.dimension}, *points) and (B, 1, *points)."
             )
         time = t / self.horizon
-        features, walls = [2.0 * time - 1.0], None
+        features = [2.0 * time - 1.0]
+        features += box_features(x, self.lengths, self.origin, self.periodic, self.harmonics)
+        walls = None
         for axis, (length, low, wrapped) in enumerate(
             zip(self.lengths, self.origin, self.periodic, strict=True)
         ):
-            s = (x[:, axis : axis + 1] - low) / length
-            if wrapped:
-                for k in range(1, self.harmonics + 1):
-                    angle = 2.0 * math.pi * k * s
-                    features += [torch.cos(angle), torch.sin(angle)]
-            else:
-                features.append(2.0 * s - 1.0)
+            if not wrapped:
+                s = (x[:, axis : axis + 1] - low) / length
                 bump = 4.0 * s * (1.0 - s)
                 walls = bump if walls is None else walls * bump
         h = torch.cat(features, dim=1).movedim(1, -1)

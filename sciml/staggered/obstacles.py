@@ -87,7 +87,7 @@ class Bodies:
         direct: int = _DIRECT,
     ) -> None:
         self.grid, self.poisson = grid, poisson
-        self.masks = [_mask(grid, obstacle, index) for index, obstacle in enumerate(obstacles)]
+        self.masks = [cells_of(grid, obstacle, index) for index, obstacle in enumerate(obstacles)]
         count = torch.stack(self.masks).sum(dim=0)
         if bool((count > 1).any()):
             raise ValueError(
@@ -266,7 +266,12 @@ class Bodies:
         return self._tables[key]
 
 
-def _mask(grid: Grid, obstacle: Obstacle, index: int) -> Tensor:
+def cells_of(grid: Grid, obstacle: Obstacle, index: int) -> Tensor:
+    """Mask (*cells) of the cells of a body; `index` is its number, for messages.
+
+    Raises:
+        ValueError: the body has no cell, or a mask of another shape or type.
+    """
     given = obstacle if isinstance(obstacle, Tensor) else obstacle(grid.coordinates())
     mask = given if given.dtype == torch.bool else given < 0
     if isinstance(obstacle, Tensor) and obstacle.dtype != torch.bool:

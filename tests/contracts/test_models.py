@@ -27,6 +27,8 @@ def make(name: str, seed: int = 0) -> nn.Module:
         torch.manual_seed(seed)
         if name == "FNO":
             return kind(2, 3, modes=(3, 2), width=6, layers=2)
+        if name == "KNO":
+            return kind(2, 3, modes=(3, 2), width=5, repetitions=2)
         if name == "UNet":
             return kind(2, 3, dimension=2, width=4, levels=1)
         if name == "ConvNet":
@@ -47,15 +49,27 @@ def make(name: str, seed: int = 0) -> nn.Module:
             return kind(
                 sciml.models.MeshGraphNet(small_mesh(), 2, 3, width=6, layers=2), small_mesh(), 2, 3
             )
+        net = sciml.models.ConvNet(2, 1, 2, 5, 2, activation="gelu")
+        if name == "VectorPotential":
+            return kind(net, sciml.Grid((8, 10), (1.0, 2.0)))
+        if name == "PotentialForce":
+            return kind(net)
+        if name == "CoordinateNet":
+            return kind(1, 1, 6, 2, horizon=2.0)
+        if name == "SolenoidalNet":
+            return kind(sciml.models.CoordinateNet(1, 1, 6, 2, horizon=2.0), 1, over_time=True)
+        if name == "HelmholtzNet":
+            return kind(sciml.models.CoordinateNet(1, 1, 6, 2, horizon=2.0), 1, "potential")
         raise AssertionError(f"no example of {name}: add one here")
 
 
-# A PINN maps points, not fields, a PLRNN states without space to states of as many numbers; a NeuralODE does either to as
-# many channels, and the steps of its solver are those of the whole batch.
-FIELD_MAPS = [name for name in MODELS if name not in ("PINN", "PLRNN", "NeuralODE")]
+# Networks of place map points, not fields, a PLRNN states without space to states of as many numbers; a
+# NeuralODE does either to as many channels, and the steps of its solver are those of the whole batch.
+OF_PLACE = ("PINN", "CoordinateNet", "SolenoidalNet", "HelmholtzNet")
+FIELD_MAPS = [name for name in MODELS if name not in (*OF_PLACE, "PLRNN", "NeuralODE")]
 
 # Steps keep the number of channels.
-STEPS = ("FluxForm", "EdgeFluxes")
+STEPS = ("FluxForm", "EdgeFluxes", "VectorPotential", "PotentialForce")
 
 
 def state(name: str, generator: torch.Generator) -> torch.Tensor:
@@ -92,7 +106,9 @@ def test_all_parameters_get_a_gradient(name):
     model, u = make(name).double(), state(name, generator)
     model(u).square().sum().backward()
     silent = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
-    assert silent == []
+    # A constant in a potential has no effect.
+    constant = "f.convolutions.2.bias" if name in ("VectorPotential", "PotentialForce") else None
+    assert silent in ([], [constant])
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -114,7 +130,7 @@ def test_arguments_and_safely_loaded_weights_make_it_again(name):
 
 def inputs(name: str) -> tuple[torch.Tensor, ...]:
     generator = torch.Generator().manual_seed(4)
-    if name == "PINN":
+    if name in OF_PLACE:
         return torch.rand(1, 1, 5, generator=generator), torch.rand(1, 1, 5, generator=generator)
     if name == "PLRNN":
         return (torch.randn(2, 3, generator=generator),)
