@@ -387,9 +387,26 @@ def _growth(evaluation: Evaluation, name: str) -> list[Finding]:
         numbers[f"reference_{key}"] = other
         text = words.format(number(own), int(mine["growth_steps"]) if "growth_steps" in mine else 0)
         parts.append(text + (f" (reference solver {number(other)})" if other is not None else ""))
+    if "shell_growth" in mine:
+        steps = int(mine["shell_steps"])
+        k, gain = _fastest(mine)
+        numbers |= {"fastest_wavenumber": k, "fastest_growth": gain}
+        text = f"random errors grow most at wavenumber {number(k)}, by {number(gain)} in {steps} step{'s' * (steps > 1)}"
+        if "shell_growth" in true:
+            k, gain = _fastest(true)
+            text += f" (reference solver at {number(k)}, by {number(gain)})"
+            numbers |= {"reference_fastest_wavenumber": k, "reference_fastest_growth": gain}
+        parts.append(text)
     if not parts:
         return []
     return [Finding("growth", "Along true states " + "; ".join(parts) + ".", None, numbers)]
+
+
+def _fastest(entry: Mapping[str, np.ndarray]) -> tuple[float, float]:
+    """The wavenumber whose random errors grow most, and by how much in the root mean square."""
+    gains = np.nan_to_num(entry["shell_growth"], nan=np.inf)
+    k = int(gains.argmax())
+    return float(k), float(gains[k])
 
 
 def _cost(rival: Rival, dt: float) -> Finding:

@@ -80,7 +80,7 @@ WRAPPERS = (
         "Constrained",
         "Corrected",
     ),
-    *("Bundled", "LeadTime", "AtLead", "Refined", "Dissipative", "FluxForm", "Observed", "Surrogate"),
+    *("Bundled", "LeadTime", "AtLead", "Refined", "Dissipative", "Observed", "Surrogate"),
 )
 """Names of what is put around networks, each an attribute of this module."""
 

@@ -1,5 +1,6 @@
-"""Name what there is, with a line on each: equations, recipes, models, forecasters, constraints, regularisers,
-objectives, metrics, studies. A class of your own needs no entry anywhere: give it as path/to/file.py:ClassName.
+"""Name what there is, with a line on each: equations, recipes, models, their wrappers, forecasters, constraints,
+regularisers, objectives, optimisers, metrics, studies. A class of your own needs no entry anywhere: give it as
+path/to/file.py:ClassName.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ Topic = Literal[
     "odes",
     "recipes",
     "models",
+    "wrappers",
     "forecasters",
     "constraints",
     "regularizers",
@@ -33,18 +35,37 @@ Topic = Literal[
     "studies",
 ]
 
-# Of which losses are composed, under `objectives`.
-PIECES = (
-    *("FreeSteps", "Noise", "RandomWalkNoise", "Diverted"),
-    *("Sobolev", "LogSpectrum", "PerState", "InvariantMeasure", "EquationResidual", "SolverDefect"),
-    *("Constant", "Ramp", "Geometric", "Stairs", "Doubling"),
-)
+# Topic -> (module, names) of what the entries of that topic are composed of, and of what only a model brings.
+PIECES: dict[str, tuple[tuple[str, tuple[str, ...]], ...]] = {
+    "forecasters": (
+        (
+            "sciml.models",
+            ("Modes", "Monomials", "Fourier", "RadialBasis", "RandomFourier", "KernelFeatures"),
+        ),
+    ),
+    "regularizers": (("sciml.models", ("MemoryPrior", "ObservationPrior", "Reconstruction")),),
+    "objectives": (
+        (
+            "sciml.objectives",
+            (
+                *("RelativeL2Map", "Residual", "Collocation"),
+                *("FreeSteps", "Noise", "RandomWalkNoise", "Diverted"),
+                *("Sobolev", "LogSpectrum", "PerState", "EquationResidual", "SolverDefect"),
+                *("InvariantMeasure", "States", "Gradients", "Together"),
+                *("AdaptiveAlpha", "AnnealedAlpha"),
+                *("Constant", "Ramp", "Geometric", "Stairs", "Doubling"),
+            ),
+        ),
+        ("sciml.experiments.online", ("OnlineSolver",)),
+    ),
+}
 
 # Topic -> (module, the visible tuple or dictionary there that lists it).
 LISTS: dict[str, tuple[str, str]] = {
     "pdes": ("sciml.pdes", "PDES"),
     "odes": ("sciml.odes", "ODES"),
     "models": ("sciml.models", "MODELS"),
+    "wrappers": ("sciml.models", "WRAPPERS"),
     "forecasters": ("sciml.models", "FORECASTERS"),
     "constraints": ("sciml.constraints", "CONSTRAINTS"),
     "regularizers": ("sciml.regularizers", "REGULARIZERS"),
@@ -62,8 +83,9 @@ def execute(arguments: Namespace, reporter: Reporter) -> Result:
     topic = arguments.get("topic")
     topics = [topic] if topic else [*LISTS, *FILES]
     found = {name: dict(FILES[name]() if name in FILES else _entries(*LISTS[name])) for name in topics}
-    if "objectives" in found:
-        found["objectives"] |= dict(_entries("sciml.objectives", ("RelativeL2Map", "Residual", *PIECES)))
+    for name in found.keys() & PIECES.keys():
+        for module, pieces in PIECES[name]:
+            found[name] |= dict(_entries(module, pieces))
     lines = []
     for name, entries in found.items():
         lines += ([] if topic else [f"{name}:"]) + [

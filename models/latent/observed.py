@@ -9,7 +9,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from sciml.regularizers.base import Regularizer
+from sciml.regularizers.base import Regularizer, parts_of
 
 View = Literal["affine", "partial"]
 
@@ -108,8 +108,7 @@ class ObservationPrior(Regularizer):
     def forward(
         self, step: Callable[[Tensor], Tensor], u: Tensor, generator: torch.Generator | None = None
     ) -> Tensor:
-        modules = step.modules() if isinstance(step, nn.Module) else ()
-        parts = [m for m in modules if isinstance(m, Observed) and m.view == "affine"]
+        parts = [m for m in parts_of(step) if isinstance(m, Observed) and m.view == "affine"]
         if not parts:
             raise ValueError(
                 f"ObservationPrior found no affine Observed in the step, a {type(step).__name__}; use it with one."

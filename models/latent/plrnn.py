@@ -10,7 +10,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from sciml.regularizers.base import Regularizer
+from sciml.regularizers.base import Regularizer, parts_of
 
 Kind = Literal["plain", "dendritic", "shallow", "clipped"]
 
@@ -297,8 +297,7 @@ class MemoryPrior(Regularizer):
     def forward(
         self, step: Callable[[Tensor], Tensor], u: Tensor, generator: torch.Generator | None = None
     ) -> Tensor:
-        modules = step.modules() if isinstance(step, nn.Module) else ()
-        parts = [module for module in modules if isinstance(module, PLRNN)]
+        parts = [module for module in parts_of(step) if isinstance(module, PLRNN)]
         if not parts:
             raise ValueError(
                 f"MemoryPrior found no PLRNN in the step, a {type(step).__name__}; use it with one."

@@ -47,6 +47,7 @@ from sciml.metrics.occupation import (
     mixture_divergence,
     state_space_divergence,
 )
+from sciml.metrics.particles import particle_energy, position_mse
 from sciml.metrics.pointwise import (
     brmse,
     crmse,
@@ -170,6 +171,8 @@ METRICS: tuple[Callable[..., Tensor], ...] = (
     value_wasserstein,
     histogram_wasserstein,
     sinkhorn_divergence,
+    position_mse,
+    particle_energy,
     valid_frames,
     blow_up_time,
     survival,
@@ -249,7 +252,9 @@ __all__ = [
     "mixture_divergence",
     "movement",
     "nrmse",
+    "particle_energy",
     "point_values",
+    "position_mse",
     "power_spectrum_hellinger",
     "prediction_error",
     "rank_correlation",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -11,6 +12,8 @@ from sciml.jacobian.remembered import Remembered
 from sciml.objectives.base import Objective, Parts
 from sciml.objectives.schedules import Schedule
 from sciml.regularizers.base import Regularizer
+
+Place = Literal["start", "rollout"]
 
 
 class Regularized(Objective):
@@ -32,9 +35,13 @@ class Regularized(Objective):
         floor: added under the logarithm.
         every: take the penalty at every m-th training update only, m times as heavy: the same gradient
             on average for about an m-th of its cost. Between, its part is logged as NaN.
+        at: "start" penalises at the first state; "rollout" at the state that k free steps reach, held fixed, with k
+            drawn per batch from 0 to the horizon of the loss less one: the states that a rollout meets. A sample
+            whose free steps do not stay finite is taken at its first state.
 
     Raises:
-        ValueError: weight or warm-up are negative, the floor is not positive, or `every` is below 1.
+        ValueError: weight or warm-up are negative, the floor is not positive, `every` is below 1, or the place is
+            unknown.
     """
 
     updates: Tensor
@@ -48,6 +55,7 @@ class Regularized(Objective):
         scale_free: bool = True,
         floor: float = 1e-12,
         every: int = 1,
+        at: Place = "start",
     ) -> None:
         super().__init__()
         least = weight.limits[0] if isinstance(weight, Schedule) else weight
@@ -56,6 +64,8 @@ class Regularized(Objective):
                 f"Regularized got weight={weight}, warmup={warmup}, floor={floor}, every={every}; expected "
                 "weight and warm-up of 0 or more, a positive floor and every >= 1."
             )
+        if at not in get_args(Place):
+            raise ValueError(f"Regularized got at={at!r}; expected one of {list(get_args(Place))}.")
         self.objective = objective
         self.horizon = objective.horizon
         self.regularizer = regularizer
@@ -64,6 +74,7 @@ class Regularized(Objective):
         self.scale_free = scale_free
         self.floor = float(floor)
         self.every = int(every)
+        self.at = at
         self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
 
     def current_weight(self) -> Tensor:
@@ -80,10 +91,12 @@ class Regularized(Objective):
         generator: torch.Generator | None = None,
     ) -> tuple[Tensor, Parts]:
         penalty = None
+        told: Parts = {}
         if not self.training or self.every == 1 or int(self.updates) % self.every == 0:
             if self.objective.shares:  # what the penalty computes at the first state, the loss need not
                 step = Remembered(step)
-            penalty = self.regularizer(step, window[:, 0], generator).mean()
+            penalty = self.regularizer(step, self._place(step, window, generator), generator).mean()
+            told = self.regularizer.told()
         loss, parts = self.objective(step, window, generator)
         weight = self.current_weight().to(loss.dtype)
         total = torch.log(loss + self.floor) if self.scale_free else loss
@@ -93,4 +106,27 @@ class Regularized(Objective):
             total = total + weight * (self.every if self.training else 1) * penalty
         if self.training:
             self.updates += 1
-        return total, {**parts, "loss": loss.detach(), "penalty": penalty.detach(), "weight": weight}
+        return total, {
+            **parts,
+            **told,
+            "loss": loss.detach(),
+            "penalty": penalty.detach(),
+            "weight": weight,
+        }
+
+    def _place(
+        self, step: Callable[[Tensor], Tensor], window: Tensor, generator: torch.Generator | None
+    ) -> Tensor:
+        """The states (B, C, *points) that are penalised at."""
+        first = window[:, 0]
+        if self.at == "start" or self.horizon < 2:
+            return first
+        device = None if generator is None else generator.device
+        u = first
+        with torch.no_grad():
+            for _ in range(int(torch.randint(self.horizon, (), generator=generator, device=device))):
+                u = step(u)
+            if u is first:
+                return first
+            alive = torch.isfinite(u).flatten(1).all(dim=1)
+            return torch.where(alive.reshape(-1, *[1] * (u.ndim - 1)), u, first)

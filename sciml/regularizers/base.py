@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor, nn
+
+
+def parts_of(step: Callable[[Tensor], Tensor]) -> Iterator[nn.Module]:
+    """The modules inside a step, none for a plain function; of what a `Remembered` holds, too, which is no module."""
+    modules = getattr(step, "modules", None)
+    return iter(()) if modules is None else modules()
 
 
 class Regularizer(nn.Module, ABC):
@@ -22,3 +28,7 @@ class Regularizer(nn.Module, ABC):
         self, step: Callable[[Tensor], Tensor], u: Tensor, generator: torch.Generator | None = None
     ) -> Tensor:
         """The penalty at states u, (B, C, *points) -> (B,)."""
+
+    def told(self) -> dict[str, Tensor]:
+        """What the last call has to say beside its value, scalars without gradient by name, for the log."""
+        return {}

@@ -2,14 +2,18 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import yaml
 
 from sciml.experiments.cli import COMMANDS, main
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -105,6 +109,20 @@ def test_list_names_what_there_is(capsys):
     assert {"burgers", "cylinder", "burgers-pinn", "darcy-external", "advection"} <= set(found["studies"])
     assert "Burgers" in found["pdes"] and "FNO" in found["models"] and "JAWS" in found["regularizers"]
     assert all(line for entries in found.values() for line in entries.values())
+
+
+def test_list_names_every_class_that_pages_and_studies_use(capsys):
+    """All that YAML names without a file or a dotted path is somewhere in the list."""
+    found = json.loads(output(capsys, "list", "--json"))
+    listed = {name for entries in found.values() for name in entries} | {"Uniform", "LogUniform"}
+    texts = [*ROOT.glob("docs/**/*.md"), *ROOT.glob("experiments/studies/*.yaml")]
+    named = {
+        match
+        for path in texts
+        for match in re.findall(r"class_path: *\"?([\w.:/]+)", path.read_text(encoding="utf-8"))
+        if "." not in match
+    }
+    assert len(named) > 40 and sorted(named - listed) == []
 
 
 def test_generate_counts_samples_and_says_where(capsys, tmp_path):

@@ -140,6 +140,20 @@ def test_the_laboratory_measures_what_a_linear_step_is(reference):
     assert np.allclose(mine["exponents"], math.log(0.9) / 0.1, atol=1e-3)
     sentence = verdicts(out)[0].of("growth")[0].sentence
     assert "0.9 in one step (reference solver 1)" in sentence
+    # The shift and its damping treat all wavenumbers alike; one that is enlarged is named.
+    assert "by 0.729 in 3 steps (reference solver at" in sentence
+
+    def enlarged(u):
+        return torch.fft.irfft(torch.fft.rfft(u) * rises.to(u), n=32)
+
+    rises = torch.ones(17, dtype=torch.float64)
+    rises[5] = 1.1
+    surrogate = from_step("s0", step_of(enlarged), "surrogate")
+    add_laboratory(out, [surrogate], reference, states=2)
+    found = verdicts(out)[0].of("growth")[0]
+    assert "random errors grow most at wavenumber 5, by 1.33 in 3 steps" in found.sentence
+    assert found.numbers["fastest_wavenumber"] == 5
+    assert found.numbers["fastest_growth"] == pytest.approx(1.1**3, rel=1e-5)
 
 
 def test_the_interval_of_a_median_covers_it():

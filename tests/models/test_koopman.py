@@ -8,7 +8,9 @@ import pytest
 import torch
 
 from sciml import rollout
-from sciml.domains import Point
+from sciml.domains import Grid, Point
+from sciml.fields import RandomFourier as RandomWaves
+from sciml.models import KNO, Reconstruction
 from sciml.models.forecasters import (
     EDMD,
     Fourier,
@@ -22,7 +24,9 @@ from sciml.models.forecasters import (
     snapshots,
 )
 from sciml.models.forecasters.dictionary import Dictionary
+from sciml.objectives import OneStep, Regularized
 from sciml.odes import FunctionODE
+from sciml.pdes import Burgers
 from sciml.solvers import build
 
 torch.set_num_threads(1)
@@ -294,3 +298,46 @@ def test_wrong_arguments_are_refused():
     ):
         with pytest.raises(ValueError, match=r"got|would"):
             wrong()
+
+
+def test_the_koopman_operator_has_its_size_and_beats_persistence_on_fronts():
+    """Observables 16, modes 0 to 15, 6 repetitions, 300 updates on Burgers' equation at 64 points."""
+    grid = Grid((64,), (1.0,))
+    start = torch.stack([RandomWaves(modes=3)(grid, 1, drawn(k)) for k in range(20)])
+    with torch.no_grad():
+        paths = rollout(build(Burgers(viscosity=0.01), grid, 0.05), 20)(start.double()).float()
+    train, test = paths[:16], paths[16:]
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = KNO(1, 1, modes=(15,), width=16, repetitions=6)
+    # Two linear maps with offsets, a complex matrix for each mode, and the skip.
+    size = (1 * 16 + 16) + (16 * 1 + 1) + 2 * 16**2 * 16 + (16**2 + 16)
+    assert sum(p.numel() for p in model.parameters()) == size
+    objective = Regularized(OneStep(), Reconstruction(), weight=0.1, scale_free=False)
+    optimiser = torch.optim.Adam(model.parameters(), lr=5e-3, weight_decay=1e-4)
+    for k in range(300):
+        frame = torch.randint(0, 20, (16,), generator=drawn(k))
+        window = torch.stack([train[range(16), frame], train[range(16), frame + 1]], dim=1)
+        optimiser.zero_grad()
+        objective(model, window)[0].backward()
+        optimiser.step()
+    before, after = test[:, :-1].flatten(0, 1), test[:, 1:].flatten(0, 1)
+    with torch.no_grad():
+        error, kept = (model(before) - after).norm(), (before - after).norm()
+        given_back = (model.reconstruct(before) - before).norm() / before.norm()
+        print(float(error / kept), float(given_back))
+        assert float(error) < float(kept)
+        # The observables give the state back, and the operator acts on every grid.
+        assert float(given_back) < 0.2
+        assert model(test[:, 0, :, ::2]).shape == (4, 1, 32)
+
+
+def test_what_is_no_koopman_operator_is_refused():
+    with pytest.raises(ValueError, match="with 0 KNOs"):
+        Reconstruction()(lambda u: u, torch.zeros(1, 1, 8))
+    with pytest.raises(ValueError, match="modes="):
+        KNO(1, 1, modes=(0,))
+    with pytest.raises(ValueError, match="repetitions=0"):
+        KNO(1, 1, modes=(2,), repetitions=0)
+    with pytest.raises(ValueError, match="field of shape"):
+        KNO(1, 1, modes=(2,))(torch.zeros(1, 2, 8))

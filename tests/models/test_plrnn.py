@@ -12,7 +12,7 @@ from sciml import rollout
 from sciml.domains import Point
 from sciml.jacobian import lyapunov_spectrum
 from sciml.models.latent import PLRNN, MemoryPrior, ObservationPrior, Observed
-from sciml.objectives import GeneralizedTeacherForcing
+from sciml.objectives import GeneralizedTeacherForcing, OneStep, Regularized
 from sciml.step import FunctionStep
 
 torch.set_num_threads(1)
@@ -194,6 +194,10 @@ def test_the_prior_counts_memory_from_one_and_all_else_from_zero():
     penalty = MemoryPrior()(torch.nn.Sequential(model), torch.zeros(5, 4, dtype=torch.float64))
     assert penalty.shape == (5,)
     torch.testing.assert_close(penalty, expected.expand(5))
+    # Beside a loss that shares its pass with the penalty the step is no module, but holds one.
+    window = torch.zeros(5, 2, 4, dtype=torch.float64)
+    _, parts = Regularized(OneStep(), MemoryPrior())(model, window)
+    torch.testing.assert_close(parts["penalty"], expected)
     with pytest.raises(ValueError, match="found no PLRNN"):
         MemoryPrior()(torch.nn.Linear(2, 2), torch.zeros(1, 2))
 

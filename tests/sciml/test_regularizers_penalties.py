@@ -337,6 +337,79 @@ def test_loss_and_penalty_share_a_pass_of_the_step(penalty, calls):
             torch.testing.assert_close(a, b)
 
 
+def test_penalties_are_taken_where_rollouts_come_to():
+    """At F^k(u_0) with k from 0 to the horizon less one; at the first state where the loss looks one step ahead."""
+    step, window = convolution(), random(3, 4, 1, 12, seed=1)
+    penalty = Frobenius(probes=None)
+    with torch.no_grad():
+        places = [window[:, 0]]
+        for _ in range(2):
+            places.append(step(places[-1]))
+        known = [float(penalty(step, u).mean()) for u in places]
+    there = Regularized(Unrolled(3), penalty, at="rollout")
+    g = generator(3)
+    found = [float(there(step, window, g)[1]["penalty"]) for _ in range(60)]
+    counts = [sum(abs(value - k) < 1e-9 for value in found) for k in known]
+    assert sum(counts) == 60 and min(counts) > 8  # 20 each are expected, with a deviation of 3.7
+    for one in (OneStep(), Unrolled(1)):
+        a = Regularized(one, Frobenius(), at="rollout")(step, window, generator(4))[0]
+        b = Regularized(one, Frobenius())(step, window, generator(4))[0]
+        assert torch.equal(a, b)
+    # What does not stay finite is taken at its first state.
+    window[1] = 1e200
+    burst = Regularized(Unrolled(3), penalty, at="rollout", scale_free=False)
+
+    def bursting(u: Tensor) -> Tensor:
+        return torch.where(u > 1e100, torch.inf, 0.5 * u)
+
+    with torch.no_grad():
+        values = [float(burst(bursting, window, g)[1]["penalty"]) for _ in range(8)]
+    assert values == pytest.approx([1 / 6] * 8)  # 1/4 for two samples of three
+    with pytest.raises(ValueError, match="at='end'"):
+        Regularized(OneStep(), Frobenius(), at="end")  # type: ignore[arg-type]
+
+
+def test_the_share_of_points_on_a_limit_is_logged():
+    step, window = convolution(), random(2, 2, 1, 12, seed=1)
+    jaws = JAWS(1, 1, kernel=3, limits=(-1.0, 1.0)).double()
+    objective = Regularized(OneStep(), jaws, every=2)
+    assert float(objective(step, window, generator())[1]["clamped"]) == 0
+    assert "clamped" not in objective(step, window, generator())[1]  # no penalty in this update
+    with torch.no_grad():
+        jaws.head[2].bias.fill_(3.0)
+    assert float(objective(step, window, generator())[1]["clamped"]) == 1
+    found = jaws.diagnostics(step, window[:, 0], generator())
+    assert found["clamped"].tolist() == [1, 1]
+    sigma = torch.linalg.matrix_norm(dense_jacobian(step, window[:, 0]), ord=2).detach()
+    assert bool((found["spectral_norm"] <= sigma + 1e-9).all()) and bool(
+        (found["spectral_norm"] > 0.9 * sigma).all()
+    )
+    assert Frobenius().told() == {}
+
+
+def test_jaws_without_space_learns_a_strength_for_each_state():
+    """Henon's map enlarges errors by 2.8 |x|: the strength has its optimum at log(7.84 x^2 + 1.09)."""
+    jaws = JAWS(2, 0, width=32, limits=(-6.0, 6.0), probes=None).double()
+    u = 1.3 * (2 * torch.rand(256, 2, generator=generator(1), dtype=torch.float64) - 1)
+
+    def henon(z: Tensor) -> Tensor:
+        return torch.stack([1 - 1.4 * z[:, 0] ** 2 + z[:, 1], 0.3 * z[:, 0]], dim=1)
+
+    wanted = (7.84 * u[:, 0] ** 2 + 1.09).log()
+    torch.testing.assert_close(jaws.energy(henon, u), wanted.exp())
+    optimiser = torch.optim.Adam(jaws.parameters(), lr=3e-2)
+    for _ in range(200):
+        optimiser.zero_grad()
+        jaws(henon, u).mean().backward()
+        optimiser.step()
+    s = jaws.log_variance(u).detach()
+    assert s.shape == (256,)
+    assert float(torch.corrcoef(torch.stack([s, wanted]))[0, 1]) > 0.95
+    assert jaws.diagnostics(henon, u)["clamped"].shape == (256,)
+    with pytest.raises(ValueError, match="0 axes of points"):
+        jaws(henon, u.unsqueeze(2))
+
+
 def test_losses_that_free_their_pieces_early_compute_their_own_pass():
     window = random(2, 5, 1, 12, seed=1)
     for gradient in ("none", 2):
