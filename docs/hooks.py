@@ -1,4 +1,5 @@
-"""Fills `{{ help COMMAND }}` in the manual's pages with what the command itself prints."""
+"""Fills `{{ help COMMAND }}` in the manual's pages with what the command itself prints, and `{{ studies }}` with a table
+of the studies that ship; adds the pages of their results to the navigation."""
 
 from __future__ import annotations
 
@@ -6,7 +7,41 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
+
+import yaml
+
+DOCS = Path(__file__).parent
+RESULTS = "Results"  # the section of the navigation
+
+
+def on_config(config: Any, **_: Any) -> Any:
+    """Called by MkDocs before anything is read: pages of results need no line of their own."""
+    (section,) = [entry[RESULTS] for entry in config["nav"] if isinstance(entry, dict) and RESULTS in entry]
+    section += [page for page in results().values() if page not in section]
+    return config
+
+
+def results() -> dict[str, str]:
+    """Name of a study -> page of its results, below the manual's folder."""
+    return {path.stem: f"studies/{path.name}" for path in sorted((DOCS / "studies").glob("*.md"))}
+
+
+def studies() -> str:
+    """A table of the studies that ship and of all results."""
+    pages = results()
+    titles = {}
+    for path in sorted((DOCS.parent / "experiments" / "studies").glob("*.yaml")):
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        titles[f"`{path.stem}`"] = (content["title"], pages.pop(path.stem, None))
+    for name, page in pages.items():  # of programs that are no study
+        titles[name] = ((DOCS / page).read_text(encoding="utf-8").partition("\n")[0].lstrip("# "), page)
+    rows = [
+        f"| {name} | {title} | {f'[results]({page})' if page else ''} |"
+        for name, (title, page) in titles.items()
+    ]
+    return "\n".join(["| study | what it asks | |", "|---|---|---|", *rows])
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
@@ -23,4 +58,5 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
         )
         return f"```text\n{done.stdout.rstrip()}\n```"
 
+    markdown = markdown.replace("{{ studies }}", studies())
     return re.sub(r"\{\{ help ?([a-z ]*?) ?\}\}", shown, markdown)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import subprocess
 import sys
 import tomllib
@@ -60,3 +61,16 @@ def test_the_lock_file_pins_every_direct_dependency():
         wanted += [] if name == "all" else extra
     names = {w.split(">")[0].split("[")[0].split("=")[0].strip().lower().replace("_", "-") for w in wanted}
     assert names <= pinned
+
+
+def test_the_manual_names_every_study_and_every_page_of_results():
+    spec = importlib.util.spec_from_file_location("hooks", ROOT / "docs/hooks.py")
+    hooks = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(hooks)
+    text = hooks.on_page_markdown((ROOT / "docs/studies.md").read_text())
+    pages = {f"studies/{path.name}" for path in (ROOT / "docs/studies").glob("*.md")}
+    for path in (ROOT / "experiments/studies").glob("*.yaml"):
+        assert f"| `{path.stem}` | " in text
+    assert all(f"[results]({page})" in text for page in pages)
+    nav = hooks.on_config({"nav": ["index.md", {"Results": ["studies/neural-ode.md"]}]})["nav"]
+    assert set(nav[1]["Results"]) == pages and len(nav[1]["Results"]) == len(pages)
