@@ -241,15 +241,15 @@ def build(variant: Variant, facts: Facts, *, seed: int, name: str = "variant") -
     if variant.normalized:
         f = wrappers.Normalized(f, facts.mean, facts.std)
     if variant.constraint is not None:
-        f = wrappers.Constrained(
-            f,
-            components.build(
-                variant.constraint,
-                f"variants.{name}.constraint",
-                "constraint",
-                facts.arguments("constraint"),
-            ),
+        where = f"variants.{name}.constraint"
+        constraint = components.build(
+            variant.constraint, where, "constraint", facts.arguments("constraint")
         )
+        try:
+            f = wrappers.Constrained(f, constraint)
+            constraint.prepare(len(facts.channels))
+        except (TypeError, ValueError) as error:
+            raise UserError(f"{where}: {error}") from error
     if variant.hold:
         f = wrappers.HoldNodes(f, held_nodes(facts.domain, variant.hold, name))
     return wrappers.Surrogate(f, facts.dt, facts.domain, facts.channels)

@@ -8,7 +8,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from sciml.constraints.base import Constraint
+from sciml.constraints.base import Constraint, Context
 from sciml.domains import Cloud, Domain, Point
 from sciml.step import ahead
 
@@ -260,9 +260,11 @@ class Constrained(_Around):
     Args:
         f: map between states in physical units.
         constraint: the admissible set.
+        context: targets that are the same in every call, such as the means of the state that a rollout starts from:
+            held to these, and not to the state before, rounding does not add up.
     """
 
-    def __init__(self, f: Map, constraint: Constraint) -> None:
+    def __init__(self, f: Map, constraint: Constraint, context: Context | None = None) -> None:
         super().__init__()
         if not isinstance(constraint, Constraint):
             raise TypeError(
@@ -270,15 +272,16 @@ class Constrained(_Around):
             )
         self.f = f
         self.constraint = constraint
+        self.context = context
 
     def forward(self, u: Tensor, lead: Tensor | None = None) -> Tensor:
-        return self.constraint.project(_called(self.f, u, lead), previous=u)
+        return self.constraint.project(_called(self.f, u, lead), previous=u, context=self.context)
 
     def ahead(self, u: Tensor) -> Tensor:
         """The next states, (B, m, C, *points), each projected with u before it."""
         states = ahead(self.f, u)
-        before = u.repeat_interleave(states.shape[1], dim=0)
-        return _each(lambda v: self.constraint.project(v, previous=before), states)
+        held = [self.constraint.project(v, previous=u, context=self.context) for v in states.unbind(1)]
+        return torch.stack(held, dim=1)
 
 
 class HoldNodes(_Around):

@@ -200,9 +200,11 @@ class BlockAverage(Linear):
         z = select(u, self.channels, "BlockAverage").flatten(2).to(torch.float64)
         mean, wanted = self._means(u), self._wanted(u, previous, context)
         if self.form == "additive":
-            found = z + self._spread(wanted - mean, 0.0)
-        else:
-            found = self._rescaled(z, mean, wanted)
+            return self._replaced(u, z + self._spread(wanted - mean, 0.0))
+        return self._replaced(u, self._rescaled(z, mean, wanted))
+
+    def _replaced(self, u: Tensor, found: Tensor) -> Tensor:
+        """u with the held channels (B, K, N) in its own dtype."""
         found = found.unflatten(2, self.points).to(u.dtype)
         return replace_channels(u, self.channels, found)
 

@@ -65,7 +65,10 @@ def _read(path: Path, what: str, owner: str) -> object:
             arrays = {name: content[name] for name in content.files if name != "format"}
             if "format" in content.files:
                 return _scipy(arrays, content["format"].item().decode())
-    except (ValueError, OSError, EOFError, KeyError, AttributeError, zipfile.BadZipFile) as error:
+    except (
+        *(ValueError, OSError, EOFError, KeyError, AttributeError, RuntimeError, IndexError),
+        zipfile.BadZipFile,
+    ) as error:
         raise UserError(
             f"{owner}: {path} holds no array that can be read safely ({error}); write it by numpy.save or numpy.savez "
             "from an array of numbers."
@@ -88,7 +91,7 @@ def _scipy(arrays: dict[str, np.ndarray], layout: str) -> Tensor:
         pairs = np.stack([outer, inner] if layout == "csr" else [inner, outer])
     else:
         raise ValueError(f"a sparse matrix in the layout {layout!r}; expected 'csr', 'csc' or 'coo'")
-    return torch.sparse_coo_tensor(torch.as_tensor(pairs), values, shape).coalesce()
+    return torch.sparse_coo_tensor(torch.as_tensor(pairs), values, shape, check_invariants=True).coalesce()
 
 
 def called(value: object, domain: Domain, what: str, owner: str) -> object:

@@ -416,7 +416,9 @@ def _iterate(rows: Rows, inverse: Tensor, norms: Tensor, excess: Tensor) -> Tens
 
     def solve(b: Tensor) -> Tensor:
         b = torch.where(torch.isfinite(b).all(dim=1, keepdim=True), b, 0.0)
-        return conjugate_gradient(apply, b, tolerance=TOLERANCE, max_iterations=ITERATIONS, strict=False).x
+        return conjugate_gradient(
+            apply, b, tolerance=TOLERANCE, max_iterations=ITERATIONS, strict=False, best=True
+        ).x
 
     return implicit_solve(apply, excess / norms, solve) / norms
 
@@ -440,6 +442,7 @@ def _probe(rows: Rows, inverse: Tensor, norms: Tensor) -> tuple[Tensor, Tensor]:
         tolerance=TOLERANCE,
         max_iterations=ITERATIONS,
         strict=False,
+        best=True,
     ).x
     rest = w - x
     vanishes = _product(rows, inverse, norms, rest).norm() <= 1e-10 * largest * rest.norm()

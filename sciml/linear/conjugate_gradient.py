@@ -41,6 +41,7 @@ def conjugate_gradient(
     tolerance: float = 1e-10,
     max_iterations: int = 200,
     strict: bool = True,
+    best: bool = False,
 ) -> LinearSolution:
     """Solve A x = b for each sample of a batch, A symmetric and positive (semi-)definite.
 
@@ -54,6 +55,8 @@ def conjugate_gradient(
         tolerance: relative residual |b - A x| / |b| at which a sample is done.
         max_iterations: when to give up.
         strict: raise when a sample is not done by then; otherwise tell it in `converged`.
+        best: give each sample's iterate of least residual: for a singular A and a b with a part outside its range,
+            of rounding say, beyond which the iterates grow.
 
     Raises:
         ValueError: the tolerance or number of iterations is not positive, or b is not finite.
@@ -84,6 +87,7 @@ def conjugate_gradient(
         rz = torch.ones_like(error)
         iterations = torch.zeros_like(error, dtype=torch.int64)
         history = [error]
+        kept, least = x, error
         while bool(active.any()):
             z = r if preconditioner is None else preconditioner(r)
             rz, rz_old = dot(r, z), rz
@@ -100,12 +104,17 @@ def conjugate_gradient(
             fresh = torch.zeros_like(fresh)
             # Without curvature A is not positive, or r is rounding: no further progress.
             active = active & (error > tolerance) & (curvature > 0)
+            if best:
+                kept = torch.where(error < least, x, kept)
+                least = torch.minimum(error, least)
+                active = active & (error < 1e3 * least)
             over = len(history) > max_iterations
             if over or not bool(active.any()):
                 # The recursion forgets rounding: believe the true residual, and go on from it while
                 # that still helps.
+                x = kept if best else x
                 r = b - apply(x)
-                error = dot(r, r).sqrt() / scale
+                error = least = dot(r, r).sqrt() / scale
                 active = (error > tolerance) & (error < 0.5 * checked) & (not over)
                 checked, fresh = error, torch.ones_like(fresh)
         converged = (error <= tolerance).flatten()
