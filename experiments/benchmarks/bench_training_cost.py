@@ -11,7 +11,7 @@ process of its own rose in an update (of 16 samples in 1D, 8 in 2D) after one of
 gradients and scratch space, but not what the small update had left free.
 
 Penalties are those of `Regularized`, which share their pass of the step with the loss; "apart" is the same without
-that. Latent models' own losses (generalised and sparse teacher forcing) have no place here: they are of other steps.
+that. `LocalError` is of steps that solve an equation adaptively, whose cost `papers.local_regularization` prints.
 """
 
 from __future__ import annotations
@@ -37,6 +37,8 @@ from sciml.objectives import (
     AllPairs,
     Dissipativity,
     DivertedChain,
+    EquationResidual,
+    GeneralizedTeacherForcing,
     InvariantMeasure,
     LogSpectrum,
     MixedChain,
@@ -48,6 +50,8 @@ from sciml.objectives import (
     Refinement,
     Regularized,
     Sobolev,
+    SolverDefect,
+    SparseTeacherForcing,
     Unrolled,
     WeightedSum,
 )
@@ -149,6 +153,16 @@ def losses(case: str) -> dict[str, Callable[[], tuple[nn.Module, Objective]]]:
             step(),
             Unrolled(2, terms=[InvariantMeasure(weight=0.1, points=64)]),
         ),
+        "Unrolled(2), equation's residual": lambda: (
+            step(),
+            Unrolled(2, terms=[EquationResidual(Burgers(viscosity=0.05), grid, 0.002, weight=0.1)]),
+        ),
+        "Unrolled(2), solver's defect": lambda: (
+            step(),
+            Unrolled(2, terms=[SolverDefect(solver(), weight=0.1)]),
+        ),
+        "GeneralizedTeacherForcing(5)": lambda: (step(), GeneralizedTeacherForcing(5, 0.5)),
+        "SparseTeacherForcing(5), every 2": lambda: (step(), SparseTeacherForcing(5, 2)),
         "DivertedChain(2)": lambda: (step(), DivertedChain(solver(), 2)),
         "MixedChain(1, 1)": lambda: (step(), MixedChain(solver(), 1, 1)),
         "AllPairs(3), 4 pairs": lambda: (lead(), AllPairs(3, pairs=4)),

@@ -296,6 +296,15 @@ def _rolled(
     return step.observe(forced_rollout(step.advance, inferred, [gain * held for gain in several]))
 
 
+def _compared(discrepancy: Discrepancy, found: Tensor, window: Tensor) -> tuple[Tensor, Parts]:
+    """The mean loss, and for the log those after 1, 2, 4, ... steps and after the last."""
+    losses = discrepancy(found.flatten(0, 1), window[:, 1:].flatten(0, 1))
+    loss, steps = losses.mean(), found.shape[1]
+    each = losses.detach().reshape(-1, steps).mean(dim=0)
+    told = sorted({*(2**i for i in range(steps.bit_length())), steps})
+    return loss, {"forced": loss.detach(), **{f"step_{k}": each[k - 1] for k in told}}
+
+
 def _checked(window: Tensor, steps: int, owner: str) -> Tensor:
     """The first `steps` + 1 states of a window (B, T, C, *points), *points being none for systems without space."""
     if window.ndim < 3 or window.shape[1] < steps + 1:
@@ -310,9 +319,10 @@ class GeneralizedTeacherForcing(Objective):
     """Long rollouts whose state is blended with the data before every step, so that gradients stay bounded.
 
     The loss compares what the step predicts before it is blended, over all `steps` steps: L = mean_t l(z_t, x_t)
-    with z from `forced_rollout`. With alpha = 1 this is one-step training on all pairs of the window, with 0
-    backpropagation through a free rollout. Too large a gain learns the noise of the states, too small a one cannot
-    be optimised on chaotic data; the useful range depends on how much differences grow per step.
+    with z from `forced_rollout`; the log has the loss after 1, 2, 4, ... steps and after the last. With alpha = 1 this
+    is one-step training on all pairs of the window, with 0 backpropagation through a free rollout. Too large a gain
+    learns the noise of the states, too small a one cannot be optimised on chaotic data; the useful range depends on
+    how much differences grow per step.
 
     Args:
         steps: T. Several Lyapunov times are a good length.
@@ -350,8 +360,8 @@ class GeneralizedTeacherForcing(Objective):
         inner = step.advance if isinstance(step, Latent) else step
         alpha = self.alpha(inner, step.infer(window) if isinstance(step, Latent) else window)
         found = _rolled(step, window, alpha)
-        loss = self.discrepancy(found.flatten(0, 1), window[:, 1:].flatten(0, 1)).mean()
-        return loss, {"forced": loss.detach(), "alpha": loss.new_tensor(alpha)}
+        loss, parts = _compared(self.discrepancy, found, window)
+        return loss, {**parts, "alpha": loss.new_tensor(alpha)}
 
 
 class SparseTeacherForcing(Objective):
@@ -397,5 +407,4 @@ class SparseTeacherForcing(Objective):
         window = _checked(window, self.steps, type(self).__name__)
         gains = [1.0 if t % self.every == 0 else 0.0 for t in range(1, self.steps)]
         found = _rolled(step, window, gains)
-        loss = self.discrepancy(found.flatten(0, 1), window[:, 1:].flatten(0, 1)).mean()
-        return loss, {"forced": loss.detach()}
+        return _compared(self.discrepancy, found, window)

@@ -158,6 +158,24 @@ def test_gains_of_one_and_none_in_any_order():
             z = step(window[:, t + 1] if gains[t] == 1 else z)
 
 
+def test_the_log_has_the_loss_of_some_steps_each():
+    torch.manual_seed(0)
+    step, window = PLRNN(4, hidden=7).double(), windows((4,), frames=8)
+    for objective in (GeneralizedTeacherForcing(7, 0.3), SparseTeacherForcing(7, 3)):
+        total, parts = objective(step, window)
+        assert [name for name in parts if name.startswith("step_")] == [
+            "step_1",
+            "step_2",
+            "step_4",
+            "step_7",
+        ]
+        gains = [0.3] * 6 if "alpha" in parts else [0.0, 0.0, 1.0] * 2
+        each = (forced_rollout(step, window, gains) - window[:, 1:]).square().mean(dim=(0, 2))
+        for k in (1, 2, 4, 7):
+            torch.testing.assert_close(parts[f"step_{k}"], each[k - 1].detach())
+        torch.testing.assert_close(total, each.mean())
+
+
 def test_the_controller_rises_at_once_and_falls_slowly():
     alpha = AdaptiveAlpha(start=0.0, gamma=0.999)
     assert [round(alpha.follow(g), 6) for g in (2.0, 1.5, 3.0)] == [0.5, 0.499833, 0.666667]
