@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from sciml.models.operators.kno import KNO, Reconstruction
     from sciml.models.operators.unet import UNet
     from sciml.models.pinns.coordinate_net import CoordinateNet
+    from sciml.models.pinns.distances import BallDistance, JoinedDistance, PlaneDistance, SegmentDistance
+    from sciml.models.pinns.hard_conditions import BoundaryCondition, HardConditions, InitialState
     from sciml.models.pinns.helmholtz_net import HelmholtzNet
     from sciml.models.pinns.pinn import PINN
     from sciml.models.pinns.solenoidal_net import SolenoidalNet
@@ -64,6 +66,13 @@ MODELS = (
     "NeuralODE",
     "FluxForm",
     "EdgeFluxes",
+    "VectorPotential",
+    "PotentialForce",
+    "CoordinateNet",
+    "SolenoidalNet",
+    "HelmholtzNet",
+    "HardConditions",
+    "InitialState",
 )
 """Names of the networks, each an attribute of this module."""
 
@@ -106,6 +115,13 @@ _HOMES = {
     "MeshGraphNet": "graphs",
     "PINN": "pinns.pinn",
     "CoordinateNet": "pinns.coordinate_net",
+    "BallDistance": "pinns.distances",
+    "JoinedDistance": "pinns.distances",
+    "PlaneDistance": "pinns.distances",
+    "SegmentDistance": "pinns.distances",
+    "BoundaryCondition": "pinns.hard_conditions",
+    "HardConditions": "pinns.hard_conditions",
+    "InitialState": "pinns.hard_conditions",
     "HelmholtzNet": "pinns.helmholtz_net",
     "PotentialForce": "potential_force",
     "SolenoidalNet": "pinns.solenoidal_net",
@@ -144,6 +160,8 @@ __all__ = [
     "WRAPPERS",
     "Analog",
     "AtLead",
+    "BallDistance",
+    "BoundaryCondition",
     "Bundled",
     "Climatology",
     "Constrained",
@@ -156,8 +174,11 @@ __all__ = [
     "FluxForm",
     "ForecastSurrogate",
     "Fourier",
+    "HardConditions",
     "HelmholtzNet",
     "HoldNodes",
+    "InitialState",
+    "JoinedDistance",
     "KernelFeatures",
     "LeadTime",
     "MemoryPrior",
@@ -170,12 +191,14 @@ __all__ = [
     "ObservationPrior",
     "Observed",
     "Persistence",
+    "PlaneDistance",
     "PotentialForce",
     "RadialBasis",
     "RandomFourier",
     "Reconstruction",
     "Refined",
     "Residual",
+    "SegmentDistance",
     "SolenoidalNet",
     "Surrogate",
     "UNet",

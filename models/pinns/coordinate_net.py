@@ -39,7 +39,7 @@ class CoordinateNet(nn.Module):
     """A multilayer perceptron of place, and of time where it is given, (B, D, *points) -> (B, C, *points).
 
     Smooth, with no condition built in but periodicity: on periodic axes it sees sines and cosines only
-    (`box_features`). What `HardConditions`, `InitialState`, `SolenoidalNet` and `VectorField` are built around.
+    (`box_features`). What `HardConditions`, `InitialState`, `SolenoidalNet` and `HelmholtzNet` are built around.
 
     Args:
         dimension: number of space axes D.

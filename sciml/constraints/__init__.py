@@ -11,6 +11,7 @@ from sciml.constraints.fixed_values import FixedValues
 from sciml.constraints.linear import Linear
 from sciml.constraints.linear_rows import LinearRows
 from sciml.constraints.row_maps import DenseRows, FunctionRows, RowMap, SparseRows
+from sciml.constraints.side_conditions import SideCondition, SideConditions
 from sciml.constraints.stack import Stack
 from sciml.constraints.staggered_divergence_free import StaggeredDivergenceFree
 
@@ -23,6 +24,7 @@ CONSTRAINTS: tuple[type[Constraint], ...] = (
     LinearRows,
     BlockAverage,
     FixedValues,
+    SideConditions,
     Stack,
     Chain,
 )
@@ -43,6 +45,8 @@ __all__ = [
     "Linear",
     "LinearRows",
     "RowMap",
+    "SideCondition",
+    "SideConditions",
     "SparseRows",
     "Stack",
     "StaggeredDivergenceFree",

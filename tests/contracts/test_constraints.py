@@ -21,6 +21,8 @@ from sciml.constraints import (
     FixedValues,
     FunctionRows,
     LinearRows,
+    SideCondition,
+    SideConditions,
     Stack,
     StaggeredDivergenceFree,
 )
@@ -81,6 +83,7 @@ def rim(domain: Grid | Mesh) -> Tensor:
     mask[0], mask[-1] = True, True
     return mask
 
+SIDES = Grid((5, 3), (1.0, 2.0), boundary=("wall", "periodic"))
 
 # Every constraint of the list stands here with the domain and the channels of a fitting state.
 CASES: dict[type[Constraint], list[tuple[Callable[[], Constraint], Grid | Mesh, int]]] = {
@@ -110,6 +113,20 @@ CASES: dict[type[Constraint], list[tuple[Callable[[], Constraint], Grid | Mesh, 
             2,
         ),
         (lambda: StaggeredDivergenceFree(ROOM), ROOM, 3),
+    ],
+    SideConditions: [
+        (
+            lambda: SideConditions(
+                SIDES, {"x-": SideCondition([0.5, 1.0]), "x+": SideCondition(1.0, 1.0, 0.3)}
+            ),
+            SIDES,
+            2,
+        ),
+        (
+            lambda: SideConditions(CELLS, {"x+": SideCondition("previous", 0.0, 1.0)}, interior="moved"),
+            CELLS,
+            1,
+        ),
     ],
     Energy: [
         (lambda: Energy(disc(), "bounded", upper=0.7), disc(), 2),

@@ -60,12 +60,18 @@ def make(name: str, seed: int = 0) -> nn.Module:
             return kind(sciml.models.CoordinateNet(1, 1, 6, 2, horizon=2.0), 1, over_time=True)
         if name == "HelmholtzNet":
             return kind(sciml.models.CoordinateNet(1, 1, 6, 2, horizon=2.0), 1, "potential")
+        of_place = sciml.models.CoordinateNet(1, 1, 6, 2, horizon=2.0)
+        if name == "HardConditions":
+            wall = sciml.models.PlaneDistance((0.0,), (1.0,))
+            return kind(of_place, [sciml.models.BoundaryCondition(wall, 0.5, 1.0, 1.0)])
+        if name == "InitialState":
+            return kind(of_place, torch.sin)
         raise AssertionError(f"no example of {name}: add one here")
 
 
 # Networks of place map points, not fields, a PLRNN states without space to states of as many numbers; a
 # NeuralODE does either to as many channels, and the steps of its solver are those of the whole batch.
-OF_PLACE = ("PINN", "CoordinateNet", "SolenoidalNet", "HelmholtzNet")
+OF_PLACE = ("PINN", "CoordinateNet", "SolenoidalNet", "HelmholtzNet", "HardConditions", "InitialState")
 FIELD_MAPS = [name for name in MODELS if name not in (*OF_PLACE, "PLRNN", "NeuralODE")]
 
 # Steps keep the number of channels.
