@@ -4,14 +4,20 @@ from sciml.constraints.base import Constraint, Context
 from sciml.constraints.block_average import BlockAverage
 from sciml.constraints.bounds import Bounds
 from sciml.constraints.chain import Chain
+from sciml.constraints.completion import Completion
 from sciml.constraints.conserved_mean import ConservedMean
 from sciml.constraints.divergence_free import DivergenceFree
 from sciml.constraints.energy import Energy
+from sciml.constraints.entropy import Entropy, GasEntropy
+from sciml.constraints.equations import GasTotals, Invariants, Quadratic
 from sciml.constraints.fixed_values import FixedValues
+from sciml.constraints.inequalities import Inequalities
 from sciml.constraints.linear import Linear
 from sciml.constraints.linear_rows import LinearRows
+from sciml.constraints.nonlinear import Infeasible, Nonlinear
 from sciml.constraints.row_maps import DenseRows, FunctionRows, RowMap, SparseRows
 from sciml.constraints.side_conditions import SideCondition, SideConditions
+from sciml.constraints.simplex import Simplex
 from sciml.constraints.stack import Stack
 from sciml.constraints.staggered_divergence_free import StaggeredDivergenceFree
 
@@ -20,11 +26,16 @@ CONSTRAINTS: tuple[type[Constraint], ...] = (
     DivergenceFree,
     StaggeredDivergenceFree,
     Energy,
+    Entropy,
     Bounds,
+    Simplex,
     LinearRows,
     BlockAverage,
     FixedValues,
     SideConditions,
+    Inequalities,
+    Nonlinear,
+    Completion,
     Stack,
     Chain,
 )
@@ -34,17 +45,27 @@ __all__ = [
     "BlockAverage",
     "Bounds",
     "Chain",
-    "Constraint",
+    "Completion",
     "ConservedMean",
+    "Constraint",
     "Context",
     "DenseRows",
     "DivergenceFree",
     "Energy",
+    "Entropy",
     "FixedValues",
     "FunctionRows",
+    "GasEntropy",
+    "GasTotals",
+    "Inequalities",
+    "Infeasible",
+    "Invariants",
     "Linear",
     "LinearRows",
+    "Nonlinear",
+    "Quadratic",
     "RowMap",
+    "Simplex",
     "SideCondition",
     "SideConditions",
     "SparseRows",

@@ -14,15 +14,21 @@ from sciml.constraints import (
     BlockAverage,
     Bounds,
     Chain,
+    Completion,
     ConservedMean,
     Constraint,
     DivergenceFree,
     Energy,
+    Entropy,
     FixedValues,
     FunctionRows,
+    Inequalities,
     LinearRows,
+    Nonlinear,
+    Quadratic,
     SideCondition,
     SideConditions,
+    Simplex,
     Stack,
     StaggeredDivergenceFree,
 )
@@ -82,6 +88,25 @@ def rim(domain: Grid | Mesh) -> Tensor:
     mask = torch.zeros(domain.shape, dtype=torch.bool)
     mask[0], mask[-1] = True, True
     return mask
+
+
+# Few points, so that derivatives by differences of what is solved by iterations stay cheap; volumes of the ends are half.
+LINE = Grid((4,), (1.5,), boundary="dirichlet")
+
+
+def cosh(u: Tensor) -> Tensor:
+    """A convex function of the state at each point."""
+    return u.cosh().sum(dim=1)
+
+
+def moments(u: Tensor) -> Tensor:
+    """The second and the fourth moment of the second channel."""
+    return torch.stack([u[:, 1].square().mean(dim=1), u[:, 1].pow(4).mean(dim=1)], dim=1)
+
+
+def above_one(u: Tensor) -> Tensor:
+    return u.flatten(1) - 1.0
+
 
 SIDES = Grid((5, 3), (1.0, 2.0), boundary=("wall", "periodic"))
 
@@ -157,10 +182,41 @@ CASES: dict[type[Constraint], list[tuple[Callable[[], Constraint], Grid | Mesh, 
         (lambda: Stack([LinearRows(disc(), sparse_rows(disc())), ConservedMean(disc())]), disc(), 1),
         (
             lambda: Stack(
-                [ConservedMean(BOX), BlockAverage(BOX, [2, 3, 5]), FixedValues(BOX, rim(BOX), channels=[1])],
+                [
+                    ConservedMean(BOX),
+                    BlockAverage(BOX, [2, 3, 5]),
+                    FixedValues(BOX, rim(BOX), channels=[1]),
+                ],
                 dependent="drop",
             ),
             BOX,
+            2,
+        ),
+    ],
+    Entropy: [
+        (lambda: Entropy(disc(8), cosh, channels=[0]), disc(8), 2),
+        (lambda: Entropy(disc(8), cosh, "conserved", channels=[0]), disc(8), 2),
+    ],
+    Simplex: [
+        (lambda: Simplex(CELLS, lower=-0.2), CELLS, 2),
+        (lambda: Simplex(disc(), lower=-0.4, upper=0.5, channels=[1]), disc(), 2),
+        (lambda: Simplex(BOX, lower=None, upper=0.3), BOX, 1),
+    ],
+    Inequalities: [
+        (lambda: Inequalities(disc(8), some_rows(5, 1, disc(8)), -0.1, 0.1, channels=[1]), disc(8), 2),
+        (lambda: Inequalities(LINE, some_rows(3, 2, LINE), upper="previous"), LINE, 2),
+    ],
+    Nonlinear: [
+        (lambda: Nonlinear(LINE, Quadratic(LINE, momentum=True)), LINE, 1),
+        (lambda: Nonlinear(LINE, moments, [0.5, 0.4], scales=[1.0, 2.0], channels=[1]), LINE, 2),
+    ],
+    Completion: [
+        (lambda: Completion(LINE, Quadratic(LINE), shapes=some_rows(1, 2, LINE), values=4.0), LINE, 2),
+        (
+            lambda: Completion(
+                LINE, lambda u: u.mean(dim=2), above_one, values=[0.1, 0.2], steps=40, margin=1e-3
+            ),
+            LINE,
             2,
         ),
     ],
