@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         RandomFourier,
     )
     from sciml.models.graphs import MeshGraphNet
+    from sciml.models.group_average import GroupAverage
     from sciml.models.latent import PLRNN, MemoryPrior, NeuralODE, ObservationPrior, Observed
     from sciml.models.lead_time import AtLead, LeadTime
     from sciml.models.operators.conv_net import ConvNet
@@ -67,6 +68,7 @@ MODELS = (
     "FluxForm",
     "EdgeFluxes",
     "VectorPotential",
+    "GroupAverage",
     "PotentialForce",
     "CoordinateNet",
     "SolenoidalNet",
@@ -136,6 +138,7 @@ _HOMES = {
     "Dissipative": "dissipative",
     "EdgeFluxes": "edge_fluxes",
     "FluxForm": "flux_form",
+    "GroupAverage": "group_average",
     "LeadTime": "lead_time",
     "Refined": "refined",
     "Constrained": "wrappers",
@@ -174,6 +177,7 @@ __all__ = [
     "FluxForm",
     "ForecastSurrogate",
     "Fourier",
+    "GroupAverage",
     "HardConditions",
     "HelmholtzNet",
     "HoldNodes",

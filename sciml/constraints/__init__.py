@@ -20,6 +20,7 @@ from sciml.constraints.side_conditions import SideCondition, SideConditions
 from sciml.constraints.simplex import Simplex
 from sciml.constraints.stack import Stack
 from sciml.constraints.staggered_divergence_free import StaggeredDivergenceFree
+from sciml.constraints.symmetric import Symmetric
 
 CONSTRAINTS: tuple[type[Constraint], ...] = (
     ConservedMean,
@@ -33,6 +34,7 @@ CONSTRAINTS: tuple[type[Constraint], ...] = (
     BlockAverage,
     FixedValues,
     SideConditions,
+    Symmetric,
     Inequalities,
     Nonlinear,
     Completion,
@@ -71,4 +73,5 @@ __all__ = [
     "SparseRows",
     "Stack",
     "StaggeredDivergenceFree",
+    "Symmetric",
 ]

@@ -31,6 +31,7 @@ from sciml.constraints import (
     Simplex,
     Stack,
     StaggeredDivergenceFree,
+    Symmetric,
 )
 from sciml.domains import Inflow
 
@@ -109,6 +110,7 @@ def above_one(u: Tensor) -> Tensor:
 
 
 SIDES = Grid((5, 3), (1.0, 2.0), boundary=("wall", "periodic"))
+QUADRATIC = Grid((4, 4), (1.0, 1.0))
 
 # Every constraint of the list stands here with the domain and the channels of a fitting state.
 CASES: dict[type[Constraint], list[tuple[Callable[[], Constraint], Grid | Mesh, int]]] = {
@@ -152,6 +154,11 @@ CASES: dict[type[Constraint], list[tuple[Callable[[], Constraint], Grid | Mesh, 
             CELLS,
             1,
         ),
+    ],
+    Symmetric: [
+        (lambda: Symmetric(QUADRATIC, "all", vectors=[(2, 0)], pseudoscalars=[1]), QUADRATIC, 3),
+        (lambda: Symmetric(CHANNEL, vectors=[(0, 1)], translations=(2, 1), staggered=True), CHANNEL, 2),
+        (lambda: Symmetric(BOX, axes=[2]), BOX, 1),
     ],
     Energy: [
         (lambda: Energy(disc(), "bounded", upper=0.7), disc(), 2),

@@ -49,6 +49,9 @@ def make(name: str, seed: int = 0) -> nn.Module:
             return kind(
                 sciml.models.MeshGraphNet(small_mesh(), 2, 3, width=6, layers=2), small_mesh(), 2, 3
             )
+        if name == "GroupAverage":
+            inner = sciml.models.ConvNet(2, 2, 2, 5, 2, activation="gelu")
+            return kind(inner, sciml.Grid((8, 10), (1.0, 2.0)), "reflections", vectors=[(0, 1)])
         net = sciml.models.ConvNet(2, 1, 2, 5, 2, activation="gelu")
         if name == "VectorPotential":
             return kind(net, sciml.Grid((8, 10), (1.0, 2.0)))
@@ -75,7 +78,7 @@ OF_PLACE = ("PINN", "CoordinateNet", "SolenoidalNet", "HelmholtzNet", "HardCondi
 FIELD_MAPS = [name for name in MODELS if name not in (*OF_PLACE, "PLRNN", "NeuralODE")]
 
 # Steps keep the number of channels.
-STEPS = ("FluxForm", "EdgeFluxes", "VectorPotential", "PotentialForce")
+STEPS = ("FluxForm", "EdgeFluxes", "VectorPotential", "PotentialForce", "GroupAverage")
 
 
 def state(name: str, generator: torch.Generator) -> torch.Tensor:

@@ -1,0 +1,112 @@
+"""A step that treats all orientations alike, by averaging over a group."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from sciml.calculus.constants import Constants
+from sciml.constraints.base import at_least_single
+from sciml.domains import Grid
+from sciml.models.wrappers import Map
+from sciml.symmetries import GridSymmetries, PointGroup
+
+
+class GroupAverage(nn.Module):
+    """F(u) = 1/|G| sum over g of g^-1 f(g u): a step that commutes with every g, whatever the network f.
+
+    For reflections, quarter turns and translations of grids, with vectors turned along; exact to rounding, at |G| times
+    the cost of the network. Right where equation, sides and forcing have the symmetry. The states keep none: see
+    `Symmetric`. Test the equivariance of what you train; an architecture that is equivariant in words may not be on a
+    grid.
+
+    A per-channel scaling would break it, since it stretches vectors. The network sees (u - mean) / std and its answer is
+    multiplied by std, with the components of a vector or tensor sharing one std, and no mean for what changes its sign:
+    `residual: false` and `normalized: false` in a study, and `residual` here.
+
+    Args:
+        f: map (B, C, *points) -> (B, C, *points).
+        grid: where the states live.
+        point_group: "reflections", "rotations", "all" or "none" (translations only).
+        axes: those that are reflected and exchanged, all where left out.
+        translations: per axis the number of equal shifts that make up a period; convolutions have them all already.
+        vectors: of each vector its D channels.
+        pseudoscalars: channels that change sign in a mirror.
+        tensors: of each tensor of second order its D*D channels.
+        staggered: vectors lie on the low faces of cells.
+        residual: the network gives the increment of the state.
+        mean, std: statistics of the channels (C,), none or both [unit of u].
+
+    Raises:
+        TypeError: the domain is no grid.
+        ValueError: the grid has not the symmetry, or channels do not fit; see `sciml.symmetries.GridSymmetries`.
+
+    Yarotsky, Constructive Approximation 55 (2022) 407, section 2, for symmetrisation by averaging.
+    """
+
+    physical = True
+
+    def __init__(
+        self,
+        f: Map,
+        grid: Grid,
+        point_group: PointGroup = "all",
+        axes: Sequence[int] | None = None,
+        translations: Sequence[int] | None = None,
+        vectors: Sequence[Sequence[int]] = (),
+        pseudoscalars: Sequence[int] = (),
+        tensors: Sequence[Sequence[int]] = (),
+        staggered: bool = False,
+        residual: bool = False,
+        mean: Tensor | Sequence[float] | None = None,
+        std: Tensor | Sequence[float] | None = None,
+    ) -> None:
+        super().__init__()
+        self.f = f
+        self.residual = residual
+        self.symmetries = GridSymmetries(
+            grid, point_group, axes, translations, vectors, pseudoscalars, tensors, staggered
+        )
+        values: dict[str, Tensor] = {}
+        self.statistics = mean is not None and std is not None
+        if self.statistics:
+            center = torch.as_tensor(mean, dtype=torch.float64).detach().clone().reshape(-1)
+            scale = torch.as_tensor(std, dtype=torch.float64).detach().clone().reshape(-1)
+            if len(center) != len(scale) or not bool((scale > 0).all()):
+                raise ValueError(
+                    f"GroupAverage got {len(center)} means and std = {scale.tolist()}; expected a positive std for each "
+                    "channel."
+                )
+            for group in (*self.symmetries.vectors, *self.symmetries.tensors):
+                scale[list(group)] = scale[list(group)].square().mean().sqrt()
+                center[list(group)] = 0.0
+            center[list(self.symmetries.pseudoscalars)] = 0.0
+            shape = (-1, *[1] * grid.dimension)
+            values = {"mean": center.reshape(shape), "std": scale.reshape(shape)}
+        self.constants = Constants(values)
+
+    def _network(self, u: Tensor, lead: Tensor | None) -> Tensor:
+        z = u
+        if self.statistics:
+            z = (u - self.constants.get("mean", u)) / self.constants.get("std", u)
+        found = self.f(z) if lead is None else self.f(z, lead)
+        if found.shape != u.shape:
+            raise ValueError(
+                f"GroupAverage got an answer of shape {tuple(found.shape)} from its network; expected {tuple(u.shape)}."
+            )
+        found = found.to(u.dtype)
+        if self.statistics:
+            found = found * self.constants.get("std", found)
+            found = found if self.residual else found + self.constants.get("mean", found)
+        return found
+
+    def forward(self, u: Tensor, lead: Tensor | None = None) -> Tensor:
+        u = at_least_single(u)
+        group = self.symmetries
+        total = torch.zeros_like(u)
+        for turn in group.elements:
+            total = total + group.apply(turn, self._network(group.apply(turn, u), lead), inverse=True)
+        average = total / len(group.elements)
+        return u + average if self.residual else average
