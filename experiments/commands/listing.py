@@ -53,7 +53,7 @@ PIECES: dict[str, tuple[tuple[str, tuple[str, ...]], ...]] = {
                 *("Sobolev", "LogSpectrum", "PerState", "EquationResidual", "SolverDefect"),
                 *("InvariantMeasure", "States", "Gradients", "Together"),
                 *("AdaptiveAlpha", "AnnealedAlpha"),
-                *("Constant", "Ramp", "Geometric", "Stairs", "Doubling"),
+                *("Constant", "Ramp", "Geometric", "Stairs", "Doubling", "Plateau"),
             ),
         ),
         ("sciml.experiments.online", ("OnlineSolver",)),

@@ -20,7 +20,7 @@ from sciml.objectives.pushforward import Pushforward
 from sciml.objectives.refinement import Refinement
 from sciml.objectives.regularized import Regularized
 from sciml.objectives.residual import Collocation, Residual
-from sciml.objectives.schedules import Constant, Doubling, Geometric, Ramp, Schedule, Stairs
+from sciml.objectives.schedules import Constant, Doubling, Geometric, Plateau, Ramp, Schedule, Stairs
 from sciml.objectives.starts import Diverted, FreeSteps, Noise, RandomWalkNoise, Start
 from sciml.objectives.terms import Term
 from sciml.objectives.unrolled import OneStep, Unrolled
@@ -71,6 +71,7 @@ __all__ = [
     "OneStep",
     "Parts",
     "PerState",
+    "Plateau",
     "Pushforward",
     "Ramp",
     "RandomWalkNoise",

@@ -178,6 +178,52 @@ class Doubling(Schedule):
         return self.first, self.last
 
 
+@dataclass(frozen=True)
+class Plateau(Schedule):
+    """`first`, and twice (or, towards a smaller `last`, half) as much whenever the loss has stopped falling.
+
+    For steps, free steps, noise and weights of terms of `Unrolled` and what is made of it, and for the weights of a
+    `WeightedSum`. It is the training loss that is followed, in means over `every` updates.
+
+    Args:
+        first, last: the ends, both positive.
+        every: updates in a mean.
+        patience: means in a row that have not fallen below the least so far, before the change. After it the least is
+            forgotten, since more steps have a larger loss.
+        improvement: share by which a mean has to lie below the least to count as fallen.
+
+    Raises:
+        ValueError: a number is out of range.
+    """
+
+    first: float
+    last: float
+    every: int = 100
+    patience: int = 3
+    improvement: float = 0.01
+
+    def __post_init__(self) -> None:
+        good = min(self.first, self.last) > 0 and min(self.every, self.patience) >= 1
+        if not good or not 0 <= self.improvement < 1:
+            raise ValueError(
+                f"Plateau got first={self.first}, last={self.last}, every={self.every}, patience={self.patience}, "
+                f"improvement={self.improvement}; expected positive numbers and an improvement from 0 to below 1."
+            )
+
+    def at(self, update: int) -> float:
+        raise ValueError(
+            "Plateau follows a loss and is no function of the update; here take a schedule that is, such as Doubling."
+        )
+
+    def after(self, value: float) -> float:
+        """What follows a value."""
+        return min(self.last, 2 * value) if self.last > self.first else max(self.last, value / 2)
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        return min(self.first, self.last), max(self.first, self.last)
+
+
 class Fixed(nn.Module):
     """A plain number where a schedule could be; it has no state to store."""
 
@@ -217,9 +263,55 @@ class Counted(nn.Module):
         return value
 
 
+class Following(nn.Module):
+    """A `Plateau` with what it has heard in training, which is stored with the model."""
+
+    def __init__(self, schedule: Plateau) -> None:
+        super().__init__()
+        self.schedule = schedule
+        self.limits = schedule.limits
+        self.value, self.least, self.waited = float(schedule.first), math.inf, 0
+        self.heard = 0
+        self.total: Tensor | float = 0.0  # stays on its device until a mean is due
+
+    def get_extra_state(self) -> Tensor:
+        state = [self.value, self.least, self.waited, self.heard, float(self.total)]
+        return torch.tensor(state, dtype=torch.float64)
+
+    def set_extra_state(self, state: Tensor) -> None:
+        self.value, self.least, waited, heard, self.total = state.tolist()
+        self.waited, self.heard = int(waited), int(heard)
+
+    def forward(self) -> float:
+        return self.value
+
+    def hear(self, loss: Tensor) -> None:
+        """Take in the loss of an update."""
+        if not self.training:
+            return
+        self.total = self.total + loss.detach().to(torch.float64)
+        self.heard += 1
+        if self.heard < self.schedule.every:
+            return
+        mean, self.total, self.heard = float(self.total) / self.heard, 0.0, 0
+        if mean < (1 - self.schedule.improvement) * self.least:
+            self.least, self.waited = mean, 0
+            return
+        self.waited += 1
+        if self.waited >= self.schedule.patience and self.value != self.schedule.last:
+            self.value, self.least, self.waited = self.schedule.after(self.value), math.inf, 0
+
+
+def tell_loss(owner: nn.Module, loss: Tensor) -> None:
+    """Let all schedules inside a module that follow the loss hear it."""
+    for part in owner.modules():
+        if isinstance(part, Following):
+            part.hear(loss)
+
+
 def counted(
     value: float | Schedule, name: str, low: float, high: float = math.inf, *, whole: bool = False
-) -> Fixed | Counted:
+) -> Fixed | Counted | Following:
     """A number or schedule, ready to be asked for its present value.
 
     Args:
@@ -231,7 +323,11 @@ def counted(
     Raises:
         ValueError: it leaves [low, high] at some time, or is not whole.
     """
-    found = Counted(value) if isinstance(value, Schedule) else Fixed(value)
+    found: Fixed | Counted | Following
+    if isinstance(value, Plateau):
+        found = Following(value)
+    else:
+        found = Counted(value) if isinstance(value, Schedule) else Fixed(value)
     owner, _, argument = name.partition(".")
     smallest, largest = found.limits
     if not (low <= smallest and largest <= high):

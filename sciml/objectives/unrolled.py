@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint as recompute
 
 from sciml.objectives.base import Discrepancy, Distance, Norm, Objective, Parts, checked_window
-from sciml.objectives.schedules import Schedule, counted
+from sciml.objectives.schedules import Schedule, counted, tell_loss
 from sciml.objectives.starts import Draw, Span, Start, check_draw, drawn, given_state
 from sciml.objectives.terms import Term
 from sciml.step import ahead
@@ -180,6 +180,7 @@ class Unrolled(Objective):
                 value = term(pred, true).mean()
                 total = total + term.weight() * value
                 parts[term.name] = value.detach()
+        tell_loss(self, total)
         return total, parts
 
     def _gathered(self, terms: list[Tensor], own: Tensor | None, count: int, each: Tensor | None) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from sciml.objectives.base import Objective, Parts
-from sciml.objectives.schedules import Schedule, counted
+from sciml.objectives.schedules import Schedule, counted, tell_loss
 
 
 class WeightedSum(Objective):
@@ -65,4 +65,5 @@ class WeightedSum(Objective):
             parts |= {f"{name}.loss": loss.detach(), **{f"{name}.{k}": v for k, v in own.items()}}
         if total is None:
             raise ValueError("WeightedSum has weights of 0 only at this update; keep one of them above.")
+        tell_loss(self.weights, total)
         return total, parts

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from sciml.experiments.papers import chaotic_forecasts as chaos
 from sciml.experiments.papers import local_regularization as paper
 
 
@@ -58,3 +59,57 @@ def test_some_weight_saves_a_quarter_of_the_evaluations_at_nearly_equal_error():
         assert counts == sorted(counts, reverse=True)
     plain = means.pop(None)
     assert any(count <= 0.75 * plain[0] and error <= plain[1] + 0.03 for count, error in means.values())
+
+
+REST = {
+    "Chen": (63**0.5, 63**0.5, 21.0),
+    "Sprott B": (1.0, 1.0, 0.0),
+    "Chua": (1.5, 0.0, -1.5),
+    "Halvorsen": (-9.4, -9.4, -9.4),
+    "Thomas": (0.0, 0.0, 0.0),
+    "Aizawa": (0.0, 0.0, 1.943264),
+}
+SHRINKING = {
+    "Chen": -10.0,
+    "Sprott B": -1.0,
+    "Halvorsen": -4.2,
+    "Thomas": -5.55,
+    "Chua": None,
+    "Aizawa": None,
+}
+
+
+@pytest.mark.parametrize("name", list(REST))
+def test_systems_rest_where_they_should_and_shrink_as_they_should(name):
+    ode = chaos.SYSTEMS[name].ode
+    rest = torch.tensor([REST[name]], dtype=torch.float64)
+    assert float(ode.rhs(rest).abs().max()) < 1e-4  # what its coefficients or the root are rounded to
+    u = torch.tensor([0.3, -0.7, 0.4], dtype=torch.float64)
+    matrix = torch.autograd.functional.jacobian(lambda v: ode.rhs(v.unsqueeze(0))[0], u)
+    if SHRINKING[name] is not None:
+        assert float(matrix.trace()) == pytest.approx(SHRINKING[name], abs=1e-12)
+    elif name == "Aizawa":
+        x, y, z = u.tolist()
+        exact = 2 * (z - 0.7) + 0.95 - z**2 - 0.25 * (x**2 + y**2) + 0.1 * x**3
+        assert float(matrix.trace()) == pytest.approx(exact, abs=1e-12)
+    else:
+        assert float(matrix.trace()) == pytest.approx(-15.6 * (1 - 1.142857) - 1, abs=1e-9)
+
+
+def test_forecasts_of_lorenz_are_ranked(capsys):
+    rows = chaos.measure(["Lorenz"], ["persistence", "AR(10)", "NVAR"], pieces=2)
+    assert len(rows) == 6 and 0.6 < rows[0]["exponent"] < 1.2
+    horizon = {
+        m: max(r["periods"] for r in rows if r["method"] == m) for m in chaos.METHODS if m in str(rows)
+    }
+    assert horizon["persistence"] < 0.2 < horizon["AR(10)"] < 0.8 < horizon["NVAR"] <= 2
+    text = chaos.table(rows)
+    assert text.splitlines()[2].startswith("| Lorenz | ") and len(text.splitlines()) == 4
+    again = [{**row, "system": "another"} for row in rows]
+    assert chaos.likeness([*rows, *again]) == pytest.approx(1.0)
+
+
+def test_the_mean_period_of_a_wave_is_its_period():
+    t = torch.arange(4000, dtype=torch.float64) * 0.05
+    wave = torch.stack([torch.sin(t * 2), torch.cos(t * 2)], dim=1)[None]
+    assert chaos.mean_period(wave, 0.05) == pytest.approx(torch.pi, rel=0.02)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 
 import pytest
@@ -18,6 +19,7 @@ from sciml.objectives import (
     Noise,
     NoisyOneStep,
     OneStep,
+    Plateau,
     Pushforward,
     Ramp,
     RandomWalkNoise,
@@ -26,6 +28,7 @@ from sciml.objectives import (
     Unrolled,
     WeightedSum,
 )
+from sciml.objectives.schedules import counted
 
 N = 32
 
@@ -85,6 +88,8 @@ def test_schedules_pass_through_their_corners():
         lambda: Stairs([1, 2], [3, 4]),
         lambda: Stairs([1, 2, 3], [4, 4]),
         lambda: Doubling(2, 1, every=3),
+        lambda: Plateau(0, 4),
+        lambda: Plateau(1, 4, improvement=1.0),
         lambda: Unrolled(Ramp(0, 3, 10)),
         lambda: NoisyOneStep(Ramp(-0.1, 0.0, 10)),
         lambda: Unrolled(2.5),  # type: ignore[arg-type]
@@ -112,6 +117,44 @@ def test_a_curriculum_asks_for_the_longest_window_and_goes_on_after_a_restart():
         second(step, data)
     assert second.steps.updates == 6  # evaluation does not count
     torch.testing.assert_close(second(step, data)[0], Unrolled(4)(step, data)[0], rtol=0, atol=0)
+
+
+def test_a_curriculum_doubles_where_the_loss_no_longer_falls():
+    """A step that does not learn: means of two updates, the first is the least, two more do not fall."""
+    step, data = Linear(), window()
+    curriculum = Plateau(1, 4, every=2, patience=2)
+    first, second = Unrolled(curriculum), Unrolled(curriculum)
+    assert first.horizon == 4
+    seen = [int(first(step, data)[1]["steps"]) for _ in range(9)]
+    file = io.BytesIO()
+    torch.save(first.state_dict(), file)
+    file.seek(0)
+    second.load_state_dict(torch.load(file, weights_only=True))
+    second.eval()
+    for _ in range(5):  # evaluation is not heard
+        second(step, data)
+    second.train()
+    seen += [int(second(step, data)[1]["steps"]) for _ in range(7)]
+    assert seen == [1] * 6 + [2] * 6 + [4] * 4
+    pushed = Pushforward(Plateau(1, 2, every=1, patience=3))
+    assert [int(pushed(step, data)[1]["free_steps"]) for _ in range(6)] == [1, 1, 1, 1, 2, 2]
+    both = WeightedSum([OneStep(), OneStep()], [1.0, Plateau(4.0, 1.0, every=1, patience=1)])
+    totals = [float(both(step, data)[0].detach()) for _ in range(4)]
+    one = float(OneStep()(step, data)[0].detach())
+    # The sum falls when the weight does, by more than a hundredth.
+    assert totals == pytest.approx([5 * one, 5 * one, 3 * one, 3 * one])
+
+
+def test_a_plateau_waits_for_the_loss():
+    falling = counted(Plateau(8.0, 1.0, every=1, patience=2, improvement=0.1), "Owner.value", 0.0)
+    values = []
+    for loss in (1.0, 0.8, 0.75, 0.6, 0.59, 0.58, 3.0, 2.9, 2.8, 2.0):
+        values.append(falling())
+        falling.hear(torch.tensor(loss))
+    # 0.75 and then 0.59, 0.58 are not a tenth below the least; after a change the least is forgotten.
+    assert values == [8, 8, 8, 8, 8, 8, 4, 4, 4, 2]
+    with pytest.raises(ValueError, match="follows a loss"):
+        Plateau(1, 4).at(0)
 
 
 def test_plain_numbers_leave_nothing_in_a_checkpoint():
