@@ -35,6 +35,7 @@ from sciml.metrics.flow import (
     helicity,
     kinetic_energy,
 )
+from sciml.metrics.gaussian import coverage, gaussian_crps, gaussian_log_likelihood
 from sciml.metrics.hellinger import (
     power_spectrum_hellinger,
 )
@@ -222,6 +223,7 @@ __all__ = [
     "correlation_length",
     "correlation_steps",
     "correlation_time",
+    "coverage",
     "crmse",
     "crps",
     "dissipation",
@@ -236,6 +238,8 @@ __all__ = [
     "fourier_nrmse",
     "freeze_time",
     "frmse",
+    "gaussian_crps",
+    "gaussian_log_likelihood",
     "gmean",
     "h1_error",
     "helicity",
