@@ -31,6 +31,6 @@ class PotentialForce(nn.Module):
         return found.flatten(1).sum(dim=1)
 
     def forward(self, u: Tensor) -> Tensor:
-        value, pull = torch.func.vjp(self.energy, u)
-        found: Tensor = pull(torch.ones_like(value))[0]
+        pulled = torch.func.vjp(self.energy, u)
+        found: Tensor = pulled[1](torch.ones_like(pulled[0]))[0]
         return -found

@@ -13,7 +13,7 @@ from sciml.models.pinns.distances import Distance, products_of_others
 from sciml.models.pinns.fourier_series import FourierSeries
 from sciml.models.pinns.slopes import Field, along, axis_slope, gradient
 
-Data = float | Sequence[float] | Field
+Data = float | Sequence[float] | Callable[..., Tensor]
 Ramp = Literal["linear", "exponential", "difference"]
 
 
@@ -160,16 +160,17 @@ class InitialState(nn.Module):
                 f"InitialState got ramp={ramp!r} and horizon={horizon}; expected one of {list(get_args(Ramp))} and a "
                 "positive time."
             )
-        if isinstance(initial, (Tensor, Sequence)):
-            wrapped = periodic if isinstance(periodic, bool) else all(periodic)
-            if lengths is None or not wrapped:
-                raise ValueError(
-                    "InitialState got values on a grid for a box that is not periodic, or without lengths; give a function "
-                    "of x instead."
-                )
-            initial = FourierSeries(initial, lengths, origin)
         self.f, self.velocity = f, velocity
-        self.initial: Callable[[Tensor], Tensor] = initial
+        self.initial: Callable[[Tensor], Tensor]
+        if not isinstance(initial, (Tensor, Sequence)):
+            self.initial = initial
+        elif lengths is not None and (periodic if isinstance(periodic, bool) else all(periodic)):
+            self.initial = FourierSeries(initial, lengths, origin)
+        else:
+            raise ValueError(
+                "InitialState got values on a grid for a box that is not periodic, or without lengths; give a function of x "
+                "instead."
+            )
         self.horizon, self.ramp = float(horizon), ramp
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:

@@ -16,8 +16,8 @@ def along(f: Callable[[Tensor], Tensor], x: Tensor, direction: Tensor) -> tuple[
 
     Works without gradients enabled, and is differentiable any number of times where they are.
     """
-    value, slope = torch.func.jvp(f, (x,), (direction,))
-    return value, slope
+    found = torch.func.jvp(f, (x,), (direction,))
+    return found[0], found[1]
 
 
 def axis_slope(f: Callable[[Tensor], Tensor], x: Tensor, axis: int) -> Tensor:
@@ -29,6 +29,6 @@ def axis_slope(f: Callable[[Tensor], Tensor], x: Tensor, axis: int) -> Tensor:
 
 def gradient(f: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """Gradient of the sum of the channels of f at each point, (B, D, *points) -> the same."""
-    value, pull = torch.func.vjp(f, x)
-    found: Tensor = pull(torch.ones_like(value))[0]
+    pulled = torch.func.vjp(f, x)
+    found: Tensor = pulled[1](torch.ones_like(pulled[0]))[0]
     return found

@@ -34,8 +34,8 @@ class StaggeredDivergenceFree(Constraint):
     cell. The Poisson problem is solved directly by transforms along the axes, around bodies with a small dense system
     for their faces (conjugate gradients above 4096 of them), so that the divergence left is rounding.
 
-    The nearest such flow where there is no outflow on a high side; there it is nearest with the faces of that side
-    counted. Without outflow it is an orthogonal projection plus a constant and never enlarges the difference of two states.
+    Without outflow the nearest such flow, an orthogonal projection plus a constant that never enlarges the difference of two
+    states; with one, nearest where faces of the outflow count half. Computed in float64 whatever the precision of the state.
 
     Args:
         grid: cells (`centering="cell"`) in 2D or 3D with sides "periodic", "wall", "inflow", "outflow".
@@ -124,13 +124,15 @@ class StaggeredDivergenceFree(Constraint):
         return self._faces.divergence(velocity, self._faces.exit_of(velocity)).unsqueeze(1)
 
     def project(self, u: Tensor, previous: Tensor | None = None, context: Context | None = None) -> Tensor:
-        flow = self._held(self._velocity(u))
+        # In double precision: automatic mixed precision would take the products with modes in half precision.
+        flow = self._held(self._velocity(u)).to(torch.float64)
         leaving = self._faces.exit_of(flow)
         net = self._faces.divergence(flow, leaving)
         pressure = self._poisson(net) if self._bodies is None else self._bodies.solve(net)
         mask = None if self._bodies is None else self._bodies.open(flow)
         flow, _ = self._faces.subtract_gradient(flow, leaving, pressure, mask)
-        return replace_channels(at_least_single(u), self.channels, flow)
+        u = at_least_single(u)
+        return replace_channels(u, self.channels, flow.to(u.dtype))
 
     def violation(
         self, u: Tensor, previous: Tensor | None = None, context: Context | None = None

@@ -1,6 +1,7 @@
 """The Jacobian of a step: products with it, numbers estimated from them, and how errors grow along a rollout."""
 
 from sciml.jacobian.asymmetry import asymmetry, symmetry
+from sciml.jacobian.circulation import circulation
 from sciml.jacobian.determinant import log_determinant
 from sciml.jacobian.diagnostics import jacobian_diagnostics
 from sciml.jacobian.eigenvalues import Eigenvalues, leading_eigenvalues, spectral_radius
@@ -28,6 +29,7 @@ __all__ = [
     "ShellResponse",
     "TransientGrowth",
     "asymmetry",
+    "circulation",
     "dense_jacobian",
     "finite_time_exponents",
     "jacobian_diagnostics",

@@ -18,6 +18,7 @@ def asymmetry(
     mode: Mode = "auto",
     scale: Tensor | None = None,
     generator: torch.Generator | None = None,
+    relative: bool = False,
 ) -> Tensor:
     """Estimate 2 ||A||_F^2 / n of the antisymmetric part A = (J - J^T)/2, (B, C, *points) -> (B,).
 
@@ -33,19 +34,24 @@ def asymmetry(
         mode: how J e is found, see `Jacobian`.
         scale: a typical size of each channel (C,).
         generator: of the directions.
+        relative: ||J - J^T||_F^2 / ||J||_F^2 instead, a ratio of two estimates: 0 where J is symmetric, 4 where it is
+            antisymmetric, 2 on average for a J of independent entries.
 
     Laborieux and Zenke, Improving equilibrium propagation without weight symmetry through Jacobian homeostasis
     (ICLR 2024).
     """
     check_probes(probes, distribution)
     jacobian = Jacobian(step, u, mode=mode, scale=scale)
-    total = torch.zeros((), dtype=u.dtype, device=u.device)
+    total = size = torch.zeros((), dtype=u.dtype, device=u.device)
     count = 0
     for e in directions(u, probes, distribution, generator):
         once = jacobian.push(e)
         twice = jacobian.push(once)
         total = total + (once.square() - e * twice).flatten(1).sum(dim=1)
+        size = size + once.flatten(1).square().sum(dim=1)
         count += 1
+    if relative:
+        return 2.0 * total / size.clamp_min(torch.finfo(u.dtype).tiny)
     return total / (count * u[0].numel())
 
 

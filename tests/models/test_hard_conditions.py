@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from sciml.experiments import components
 from sciml.models import (
     BallDistance,
     BoundaryCondition,
@@ -108,7 +109,9 @@ def test_every_kind_holds_on_every_side_of_a_box(kinds):
         a, b = KINDS[kind]
         torch.testing.assert_close(a * value + b * slope, data(x), rtol=0, atol=1e-12)
     inside = noise(1, 2, 5).clamp(-0.9, 0.9) * 0.5 + torch.tensor([[1.0], [0.0]])
-    assert float((u(inside) - HardConditions(net(2, seed=1), conditions)(inside)).detach().abs().min()) > 1e-3
+    assert (
+        float((u(inside) - HardConditions(net(2, seed=1), conditions)(inside)).detach().abs().min()) > 1e-3
+    )
 
 
 def test_mixed_conditions_on_an_l_shape_with_trimmed_segments():
@@ -211,3 +214,24 @@ def test_wrong_arguments_are_refused():
         InitialState(nn.Identity(), lambda x: x, 1.0, "square")
     with pytest.raises(ValueError, match="two different points"):
         SegmentDistance((0.0, 1.0), (0.0, 1.0))
+
+
+def test_a_study_names_boundary_and_start():
+    plane = {"class_path": "PlaneDistance", "init_args": {"point": [0.0], "normal": [1.0]}}
+    wall = {
+        "class_path": "BoundaryCondition",
+        "init_args": {"distance": plane, "data": 0.5, "value": 0.0, "slope": 1.0},
+    }
+    inner = {"class_path": "CoordinateNet", "init_args": {"width": 6, "layers": 2}}
+    held = {"class_path": "HardConditions", "init_args": {"f": inner, "conditions": [wall]}}
+    component = {"class_path": "InitialState", "init_args": {"f": held, "ramp": "difference"}}
+    facts = {"dimension": 1, "out_channels": 1, "lengths": (1.0,), "origin": (0.0,), "periodic": (False,)}
+    facts |= {"horizon": 2.0, "initial": lambda x: 1.0 - 0.5 * x}
+    u = components.build(component, "network", "network", facts).double()
+    x, t = (
+        torch.zeros(1, 1, 3, dtype=torch.float64),
+        torch.tensor([0.0, 0.5, 2.0]).double().reshape(1, 1, 3),
+    )
+    _, slope = torch.func.jvp(lambda z: u(z, t), (x,), (-torch.ones_like(x),))
+    torch.testing.assert_close(slope, torch.full_like(slope, 0.5), rtol=0, atol=1e-13)
+    torch.testing.assert_close(u(x + 0.3, 0 * t), torch.full_like(x, 0.85), rtol=0, atol=1e-15)

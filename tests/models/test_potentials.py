@@ -10,7 +10,7 @@ from torch import nn
 from sciml import Grid
 from sciml.constraints import DivergenceFree, StaggeredDivergenceFree
 from sciml.experiments import components
-from sciml.jacobian import asymmetry
+from sciml.jacobian import asymmetry, circulation, dense_jacobian
 from sciml.models import (
     ConvNet,
     CoordinateNet,
@@ -238,6 +238,26 @@ class TestConservative:
         }
         # The rectangle rule on a closed loop converges faster than any power; 64 nodes leave rounding here.
         assert work["potential"] < 1e-12 and work["helmholtz"] > 1e-3
+
+    def test_work_round_a_polygon_and_its_share(self):
+        turn = lambda x: torch.stack([-x[:, 1], x[:, 0]], dim=1)  # noqa: E731
+        square = torch.tensor([[0.0, 0.0], [2.0, 0.0], [2.0, 3.0], [0.0, 3.0]]).double().unsqueeze(2)
+        work, size = circulation(turn, square)
+        # Twice the area of the rectangle (Green); |F||du| on the way is more.
+        assert float(work) == pytest.approx(12.0, rel=1e-14) and float(size) > 12.0
+        along = circulation(self.field("potential", 1), noise(5, 3, 1), pieces=8)
+        assert abs(float(along[0])) < 1e-9 * float(along[1])
+        with pytest.raises(ValueError, match="three corners"):
+            circulation(turn, square[:2])
+
+    def test_relative_asymmetry_is_that_of_the_matrix(self):
+        field, x = self.field("free", 3), noise(2, 3, 1)
+        found = asymmetry(field, x, probes=None, relative=True)
+        for i in range(2):
+            j = dense_jacobian(field, x[i : i + 1]).reshape(3, 3)
+            torch.testing.assert_close(
+                found[i], (j - j.T).square().sum() / j.square().sum(), rtol=1e-12, atol=0
+            )
 
     def test_the_remainder_has_no_divergence(self):
         field = self.field("helmholtz", 4)

@@ -87,6 +87,17 @@ def test_many_faces_of_bodies_take_iterations_to_rounding():
     assert float(constraint.violation(constraint.project(u)).max()) < 1e-11
 
 
+def test_mixed_precision_leaves_the_rounding_of_single_precision():
+    options = {"conditions": {"x-": Inflow((1.0, 0.0))}, "cylinders": [(0.7, 0.5, 0.2)]}
+    periodic = Grid((16, 12), (1.0, 1.0), centering="cell")
+    for constraint in (StaggeredDivergenceFree(TUNNEL, **options), DivergenceFree(periodic)):
+        u = noise(2, 2, *constraint.grid.shape).float()
+        with torch.autocast("cpu", torch.bfloat16):
+            new = constraint.project(u)
+        assert new.dtype == torch.float32
+        assert float(constraint.violation(new).max()) < 1e-6
+
+
 def test_projection_between_mirrors_is_the_nearest_flow():
     grid = Grid((5, 4), (1.0, 3.0), boundary=("wall", "periodic"), centering="cell")
     constraint = DivergenceFree(grid)
