@@ -55,6 +55,14 @@ class Constraint(Exact, ABC):
         """
         return None
 
+    def orthogonal(self) -> Tensor | None:
+        """Volumes of the points (*points) in whose norm `project` gives the nearest state of an affine set.
+
+        None for constraints that are not affine, or not the same for all states. With these volumes rows of others can
+        be met inside the set, see `Stack`.
+        """
+        return None
+
     @abstractmethod
     def project(self, u: Tensor, previous: Tensor | None = None, context: Context | None = None) -> Tensor:
         """The admissible state that belongs to u, (B, C, *points) -> (B, C, *points).

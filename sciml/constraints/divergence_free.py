@@ -119,6 +119,9 @@ class DivergenceFree(Constraint):
             found = found.narrow(axis + 2, 0, n)
         return found
 
+    def orthogonal(self) -> Tensor:
+        return self.grid.weights(device=self.wavenumbers.device)
+
     def project(self, u: Tensor, previous: Tensor | None = None, context: Context | None = None) -> Tensor:
         velocity = self._continued(self._velocity(u))
         flux, axes = self._flux(velocity)

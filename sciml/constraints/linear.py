@@ -92,14 +92,21 @@ class Linear(Constraint):
 
 
 class Rows:
-    """The rows of several constraints, one below the other, for states of so many channels."""
+    """The rows of several constraints, one below the other.
 
-    def __init__(self, members: Sequence[Linear], channels: int) -> None:
+    Args:
+        members: the constraints.
+        channels: of the states.
+        within: a constraint with `orthogonal` volumes that states meet already and corrections may not break.
+    """
+
+    def __init__(self, members: Sequence[Linear], channels: int, within: Constraint | None = None) -> None:
         self.members = tuple(members)
         self.channels = channels
+        self.within = within
         self.counts = [m.count(channels) for m in self.members]
         self.total = sum(self.counts)
-        self.disjoint = len(self.members) == 1 and self.members[0].disjoint
+        self.disjoint = len(self.members) == 1 and self.members[0].disjoint and within is None
 
     def multiply(self, u: Tensor) -> Tensor:
         return torch.cat([m.multiply(u) for m in self.members], dim=1)
@@ -110,6 +117,14 @@ class Rows:
         for member, part in zip(self.members[1:], parts[1:], strict=True):
             total = total + member.transpose(part, self.channels)
         return total
+
+    def lift(self, inverse: Tensor, y: Tensor) -> Tensor:
+        """W^-1 A' y, (B, q) -> (B, C, *points), without what would leave the set that states stay in."""
+        v = inverse * self.transpose(y)
+        if self.within is None:
+            return v
+        # The set is affine: what its projection does to a change is what it does beside zero.
+        return self.within.project(v) - self.within.project(torch.zeros_like(v[:1]))
 
     def target(self, u: Tensor, previous: Tensor | None, context: Context | None) -> Tensor:
         return torch.cat([m.target(u, previous, context) for m in self.members], dim=1)
@@ -232,13 +247,13 @@ class Projection(nn.Module):
         eager = not torch.compiler.is_compiling()
         if eager and factor.vanishing:
             self._check(rows, factor, z, right, excess, torch.finfo(u.dtype).eps)
-        z = z - factor.inverse * rows.transpose(factor.solve(rows, excess))
+        z = z - rows.lift(factor.inverse, factor.solve(rows, excess))
         if eager and factor.gram is None:
             self._check_met(rows, factor, z, right, excess)
         # In single precision the rounding of the result hides what a last sweep would take away.
         for _ in range(factor.sweeps - (1 if u.dtype == torch.float64 else 2)):
             again = factor.solve(rows, rows.multiply(z) - right)
-            z = z - (factor.inverse * rows.transpose(again)).detach()
+            z = z - rows.lift(factor.inverse, again).detach()
         return z.to(u.dtype)
 
     @torch.compiler.disable
@@ -247,7 +262,8 @@ class Projection(nn.Module):
         metric = self._metric(rows)
         whole = 1 / metric
         inverse = whole if fixed is None else torch.where(fixed, 0.0, whole)
-        lengths, free = rows.squares(whole), rows.squares(inverse)
+        lengths = rows.squares(whole)
+        free = rows.squares(inverse) if rows.within is None else None
         ones = whole.new_ones(rows.total)
         norms = ones if lengths is None else torch.where(lengths > 0, lengths, 1.0).sqrt()
         factor = _Factor(inverse, metric, norms)
@@ -283,10 +299,18 @@ class Projection(nn.Module):
             raise ValueError(
                 f"{self.owner} got constraints on points {points} and {odd.points}; expected the same points for all."
             )
-        known = [v for v in (m.volumes for m in members) if v is not None]
+        surface = None if rows.within is None else rows.within.orthogonal()
+        known = [v for v in (surface, *(m.volumes for m in members)) if v is not None]
+        known = [v / v.sum() for v in known]
         volumes = known[0] if known else torch.ones(points, dtype=torch.float64)
         for other in known[1:]:
-            if not torch.allclose(other, volumes, rtol=1e-10, atol=0.0):
+            same = other.shape == volumes.shape and torch.allclose(other, volumes, rtol=1e-10, atol=0.0)
+            if not same:
+                if other.shape != volumes.shape:
+                    raise ValueError(
+                        f"{self.owner} got constraints on points {tuple(volumes.shape)} and {tuple(other.shape)}; "
+                        "expected the same points for all."
+                    )
                 where = (other - volumes).abs().argmax()
                 raise ValueError(
                     f"{self.owner} got constraints that give point {int(where)} different volumes; expected the same "
@@ -302,6 +326,11 @@ class Projection(nn.Module):
         if scales is not None and len(scales) != rows.channels:
             raise ValueError(
                 f"{self.owner} got {len(scales)} scales for states of {rows.channels} channels; expected one for each."
+            )
+        if rows.within is not None and scales is not None and len(set(scales)) > 1:
+            raise ValueError(
+                f"{self.owner} got scales {scales} beside a {type(rows.within).__name__}, which is nearest with one for "
+                "all; leave them out."
             )
         metric = volumes.expand(rows.channels, *points).clone()
         if scales is not None:
@@ -396,7 +425,7 @@ def checked_scales(scales: Sequence[float] | None, owner: str) -> tuple[float, .
 
 def _product(rows: Rows, inverse: Tensor, norms: Tensor, y: Tensor) -> Tensor:
     """A W^-1 A' y for rows of length one, (B, q) -> (B, q)."""
-    return rows.multiply(inverse * rows.transpose(y / norms)) / norms
+    return rows.multiply(rows.lift(inverse, y / norms)) / norms
 
 
 def _gram(rows: Rows, inverse: Tensor, norms: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from sciml.constraints.base import Constraint, Context, at_least_single
+from sciml.constraints.base import Constraint, Context, at_least_single, named
 from sciml.constraints.linear import Dependent, Linear, Projection, Rows
 from sciml.constraints.several import Several
 
@@ -18,11 +18,14 @@ class Stack(Several):
     Projections on one after the other undo each other in general; this one meets all, to rounding, and is the nearest
     such state in the volume-weighted norm. Values that are prescribed at points (`FixedValues`) are written there to the
     last bit, and the other rows are met by the unknowns that are left, which gives the same state. `violations` tells
-    of each member. `Chain` stacks neighbours of its own accord.
+    of each member. `Chain` stacks neighbours of its own accord, all but projections without rows.
+
+    One member may be an orthogonal projection without rows, such as `DivergenceFree`; the rows of the others are then
+    met inside its set, u = P z - P W^-1 A' (A P W^-1 A')^-1 (A P z - b), and prescribed values are rows like others.
 
     Args:
         constraints: `ConservedMean`, `LinearRows`, `FixedValues`, additive `BlockAverage`, and other `Linear` ones, on
-            the same points with the same volumes.
+            the same points with the same volumes; at most one with `orthogonal` volumes.
         scales: typical size of each channel of the state, which balances channels of unlike units; one for all
             where left out [unit of u].
         dependent: rows that depend on others are refused, or dropped where their right-hand sides agree. The mean of
@@ -44,20 +47,34 @@ class Stack(Several):
         super().__init__()
         if not len(constraints):
             raise ValueError("Stack got no constraints; give at least one.")
+        without_rows = []
         for member in constraints:
-            if not isinstance(member, Linear) or not member.nearest:
+            if isinstance(member, Linear) and member.nearest:
+                continue
+            if member.orthogonal() is None:
                 raise TypeError(
                     f"Stack got a {type(member).__name__} that is no projection on rows A u = b; put it into a Chain, "
                     "before or after the others."
                 )
+            without_rows.append(type(member).__name__)
+        if len(without_rows) > 1:
+            raise ValueError(
+                f"Stack got {named(without_rows)}; expected one projection without rows at most, which the rows of "
+                "the others are met in."
+            )
         self.constraints = nn.ModuleList(constraints)
         self.projection = Projection("Stack", dependent, scales)
         self._twice: dict[int, bool] = {}  # by number of channels, whether members fix the same values
 
     @property
-    def members(self) -> tuple[Linear, ...]:
+    def members(self) -> tuple[Constraint, ...]:
         """The constraints in order."""
-        return tuple(c for c in self.constraints if isinstance(c, Linear))
+        return tuple(c for c in self.constraints if isinstance(c, Constraint))
+
+    @property
+    def within(self) -> Constraint | None:
+        """The member without rows."""
+        return next((m for m in self.members if not isinstance(m, Linear)), None)
 
     @torch.compiler.disable
     def prepare(self, channels: int) -> None:
@@ -69,8 +86,11 @@ class Stack(Several):
 
     def _parts(self, channels: int) -> tuple[list[Linear], Rows | None, Tensor | None]:
         """Members that fix values, the rows of the others, and where values are fixed."""
+        linear = [m for m in self.members if isinstance(m, Linear)]
+        if self.within is not None:
+            return [], Rows(linear, channels, self.within) if linear else None, None
         held, others, fixed = [], [], None
-        for member in self.members:
+        for member in linear:
             where = member.fixed(channels)
             if where is None:
                 others.append(member)
@@ -100,14 +120,17 @@ class Stack(Several):
         if channels not in self._twice:
             self.prepare(channels)
         held, rows, fixed = self._parts(channels)
+        dtype = u.dtype
+        if self.within is not None:
+            u = self.within.project(u.to(torch.float64), previous, context)
         for member in held:
             u = member.project(u, previous, context)
         if self._twice[channels] and not torch.compiler.is_compiling():
             self._check_agreement(held, u, previous, context)
         if rows is None:
-            return u
+            return u.to(dtype)
         right = rows.target(u, previous, context)
-        return self.projection(rows, self.projection.factor(rows, fixed), u, right)
+        return self.projection(rows, self.projection.factor(rows, fixed), u, right).to(dtype)
 
     @torch.no_grad()
     def _check_agreement(

@@ -123,6 +123,10 @@ class StaggeredDivergenceFree(Constraint):
         velocity = self._velocity(u)
         return self._faces.divergence(velocity, self._faces.exit_of(velocity)).unsqueeze(1)
 
+    def orthogonal(self) -> Tensor | None:
+        leaves = any(side == "outflow" for pair in self.grid.sides for side in pair)
+        return None if leaves else torch.ones(self.grid.shape, dtype=torch.float64)
+
     def project(self, u: Tensor, previous: Tensor | None = None, context: Context | None = None) -> Tensor:
         # In double precision: automatic mixed precision would take the products with modes in half precision.
         flow = self._held(self._velocity(u)).to(torch.float64)

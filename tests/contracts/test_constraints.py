@@ -57,6 +57,8 @@ TUNNEL = Grid((5, 4), (1.0, 0.8), boundary=(("inflow", "outflow"), "wall"), cent
 ROOM = Grid((3, 2, 3), (1.0, 1.0, 2.0), boundary=("wall", "wall", ("outflow", "wall")), centering="cell")
 
 BOX = Grid((4, 3, 5), (1.0, 1.0, 2.0))
+SLAB = Grid((4, 3, 2), (1.0, 1.0, 2.0))
+TILE = Grid((4, 3), (1.0, 3.0))
 
 
 def some_rows(count: int, channels: int, domain: Grid | Mesh) -> Tensor:
@@ -189,14 +191,21 @@ CASES: dict[type[Constraint], list[tuple[Callable[[], Constraint], Grid | Mesh, 
         (lambda: Stack([LinearRows(disc(), sparse_rows(disc())), ConservedMean(disc())]), disc(), 1),
         (
             lambda: Stack(
+                [DivergenceFree(TILE), LinearRows(TILE, some_rows(2, 2, TILE)), ConservedMean(TILE)]
+            ),
+            TILE,
+            2,
+        ),
+        (
+            lambda: Stack(
                 [
-                    ConservedMean(BOX),
-                    BlockAverage(BOX, [2, 3, 5]),
-                    FixedValues(BOX, rim(BOX), channels=[1]),
+                    ConservedMean(SLAB),
+                    BlockAverage(SLAB, [2, 3, 2]),
+                    FixedValues(SLAB, rim(SLAB), channels=[1]),
                 ],
                 dependent="drop",
             ),
-            BOX,
+            SLAB,
             2,
         ),
     ],

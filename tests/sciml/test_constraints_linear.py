@@ -20,6 +20,7 @@ from sciml.constraints import (
     FunctionRows,
     LinearRows,
     Stack,
+    StaggeredDivergenceFree,
     linear,
 )
 from sciml.domains import Point
@@ -302,6 +303,47 @@ def test_scales_of_a_stack_balance_unlike_units():
         Stack([LinearRows(grid, rows, scales=[1.0, 2.0])], scales=[1.0, 3.0])(z, previous)
 
 
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: DivergenceFree(Grid((6, 5), (1.0, 2.0))),
+        lambda: DivergenceFree(Grid((5, 4), (1.0, 2.0), boundary=("wall", "periodic"))),
+        lambda: StaggeredDivergenceFree(
+            Grid((5, 4), (1.0, 2.0), boundary=("wall", "periodic"), centering="cell"),
+            blocks=[[0.2, 0.5, 0.5, 1.0]],
+        ),
+    ],
+    ids=["periodic", "mirrors", "staggered"],
+)
+def test_rows_are_met_inside_the_set_of_an_orthogonal_projection(make):
+    surface = make()
+    grid = surface.grid
+    z, previous = randn(2, 2, 2, *grid.shape, seed=40)
+    start, weights = surface.project(previous), surface.orthogonal()
+    mask = torch.zeros(grid.shape, dtype=torch.bool)
+    mask[3, 2] = True
+    members = [
+        LinearRows(grid, randn(2, 2, *grid.shape, seed=41), volumes=weights),
+        surface,
+        FixedValues(grid, mask, channels=[1]),
+    ]
+    together = Stack(members)
+    projected = together(z, start)
+    assert max(float(v.max()) for v in together.violations(projected, start).values()) < 1e-13
+    # Any admissible state differs from the nearest one at right angles to what was taken away.
+    other = together(randn(2, 2, *grid.shape, seed=42), start)
+    angle = ((z - projected) * (other - projected) * weights).sum(dim=(1, 2, 3))
+    lengths = [((a - projected).square() * weights).sum(dim=(1, 2, 3)).sqrt() for a in (z, other)]
+    assert float((angle / (lengths[0] * lengths[1])).abs().max()) < 1e-13
+    assert float(lengths[1].min()) > 0.1
+    torch.testing.assert_close(together(projected, start), projected, rtol=0, atol=1e-12)
+    torch.testing.assert_close(Stack([surface])(z), surface(z), rtol=0, atol=0)
+    with pytest.raises(ValueError, match="one projection without rows at most"):
+        Stack([surface, make()])
+    with pytest.raises(ValueError, match="nearest with one for all"):
+        Stack(members, scales=[1.0, 2.0])(z, start)
+
+
 def test_chain_stacks_neighbours_and_keeps_the_order_of_the_others():
     grid = Grid((6,), (1.0,))
     mask = torch.arange(6) == 2
@@ -363,7 +405,7 @@ def test_conflicts_of_several_constraints_are_named():
     with pytest.raises(ValueError, match="different volumes"):
         Stack([ConservedMean(grid), ConservedMean(Grid((6,), (1.0,), boundary="neumann"))])(z, previous)
     with pytest.raises(TypeError, match="put it into a Chain"):
-        Stack([DivergenceFree(Grid((6, 6), (1.0, 1.0)))])
+        Stack([ConservedMean(grid), Bounds(grid)])
     with pytest.raises(ValueError, match="at least one"):
         Stack([])
 
