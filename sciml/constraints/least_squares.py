@@ -140,7 +140,7 @@ class _Problem:
 
     def linearised(self, w: Tensor) -> tuple[Tensor, Tensor]:
         """Residual (P, m) and its slopes by each quantity (P, F, m)."""
-        r, pull = torch.func.vjp(self.equation, self.values(w))
+        r, pull = torch.func.vjp(self.equation, self.values(w))[:2]
         # A point's residual depends on that point alone, so that one reverse pass gives all slopes.
         (slopes,) = pull(torch.ones_like(r))
         return r, slopes
@@ -165,11 +165,11 @@ class _Problem:
         """sum_i r_i Hess_w(r_i), (P, N, N)."""
 
         def slopes(values: Tensor) -> Tensor:
-            found, pull = torch.func.vjp(self.equation, values)
+            found, pull = torch.func.vjp(self.equation, values)[:2]
             own: Tensor = pull(torch.ones_like(found))[0]
             return own
 
-        found, pull = torch.func.vjp(slopes, self.values(w))
+        found, pull = torch.func.vjp(slopes, self.values(w))[:2]
         out = torch.zeros(len(w), w.shape[1], w.shape[1], dtype=w.dtype, device=w.device)
         for k in range(found.shape[1]):
             weight = torch.zeros_like(found)
