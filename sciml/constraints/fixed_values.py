@@ -43,6 +43,7 @@ class FixedValues(Linear):
 
     disjoint = True
     mask: Tensor
+    place: Tensor
 
     def __init__(
         self,
@@ -76,6 +77,8 @@ class FixedValues(Linear):
         self._points = points
         self.apart = apart
         self.register_buffer("mask", held, persistent=False)
+        # Numbers of the held unknowns: of points where all channels hold the same, else of channels and points.
+        self.register_buffer("place", held.flatten().nonzero().flatten(), persistent=False)
         self.right = RightHandSide(values, target, "FixedValues")
 
     @property
@@ -103,7 +106,17 @@ class FixedValues(Linear):
         return whole.index_copy(0, torch.tensor(self.channels, device=held.device), held)
 
     def count(self, channels: int) -> int:
-        return int(self._held(channels).sum())
+        held = channels if self.channels is None else len(self.channels)
+        return len(self.place) if self.apart else held * len(self.place)
+
+    def _gathered(self, v: Tensor) -> Tensor:
+        """The held values of the chosen channels, (B, K, *points) -> (B, q)."""
+        self._held(
+            v.shape[1] if self.channels is None else 1 + max(self.channels)
+        )  # refuses other channels
+        if self.apart:
+            return v.flatten(1)[:, self.place]
+        return v.flatten(2)[..., self.place].flatten(1)
 
     def _selected(self, u: Tensor) -> Tensor:
         v = select(u, self.channels, "FixedValues")
@@ -121,22 +134,29 @@ class FixedValues(Linear):
         return self.right.given(u, context, self._selected(u).shape[1:])
 
     def multiply(self, u: Tensor) -> Tensor:
-        return self._selected(u)[:, self._held(u.shape[1])].to(torch.float64)
+        return self._gathered(self._selected(u)).to(torch.float64)
 
     def transpose(self, y: Tensor, channels: int) -> Tensor:
-        held = self.fixed(channels)
-        place = held.flatten().nonzero().flatten()
-        flat = y.new_zeros(len(y), held.numel()).index_copy(1, place, y)
-        return flat.unflatten(1, held.shape)
+        held = self._held(channels)
+        if self.apart:
+            flat = y.new_zeros(len(y), held.numel()).index_copy(1, self.place, y)
+        else:
+            each = y.unflatten(1, (len(held), -1))
+            flat = y.new_zeros(*each.shape[:2], held[0].numel()).index_copy(2, self.place, each).flatten(1)
+        v = flat.unflatten(1, held.shape)
+        if self.channels is None:
+            return v
+        return replace_channels(v.new_zeros(len(v), channels, *self._points), self.channels, v)
 
     def squares(self, diagonal: Tensor) -> Tensor:
-        return diagonal[self.fixed(len(diagonal))]
+        return self._gathered(select(diagonal.unsqueeze(0), self.channels, "FixedValues"))[0]
 
     def target(self, u: Tensor, previous: Tensor | None, context: Context | None) -> Tensor:
-        return self._values(u, previous, context)[:, self._held(u.shape[1])]
+        return self._gathered(self._values(u, previous, context))
 
     def row_name(self, row: int, channels: int) -> str:
-        channel, *point = self.fixed(channels).nonzero()[row].tolist()
+        k, *point = self._held(channels).nonzero()[row].tolist()
+        channel = k if self.channels is None else self.channels[k]
         return f"channel {channel} at point {tuple(point)}"
 
     def project(self, u: Tensor, previous: Tensor | None = None, context: Context | None = None) -> Tensor:

@@ -301,8 +301,9 @@ class Projection(nn.Module):
             )
         surface = None if rows.within is None else rows.within.orthogonal()
         known = [v for v in (surface, *(m.volumes for m in members)) if v is not None]
-        known = [v / v.sum() for v in known]
-        volumes = known[0] if known else torch.ones(points, dtype=torch.float64)
+        device = next((b.device for m in members for b in m.buffers()), torch.device("cpu"))
+        known = [(v / v.sum()).to(device) for v in known]
+        volumes = known[0] if known else torch.ones(points, dtype=torch.float64, device=device)
         for other in known[1:]:
             same = other.shape == volumes.shape and torch.allclose(other, volumes, rtol=1e-10, atol=0.0)
             if not same:

@@ -344,6 +344,27 @@ def test_rows_are_met_inside_the_set_of_an_orthogonal_projection(make):
         Stack(members, scales=[1.0, 2.0])(z, start)
 
 
+def test_prescribed_values_are_rows_like_others():
+    grid = Grid((3, 4), (1.0, 1.0))
+    mask = torch.rand(2, 3, 4, generator=generator(43)) < 0.4
+    u, previous = randn(2, 2, 3, 3, 4, seed=44)
+    for held, channels in ((mask, [2, 0]), (mask[0], [1]), (mask[1], None)):
+        fixed = FixedValues(grid, held, channels=channels)
+        rows = unit_rows(fixed, 3)
+        names = [fixed.row_name(i, 3) for i in range(fixed.count(3))]
+        where = fixed.fixed(3).nonzero().tolist()
+        assert sorted(names) == sorted(f"channel {c} at point {tuple(p)}" for c, *p in where)
+        for name, row in zip(names, rows, strict=True):
+            (c, *p) = row.reshape(3, 3, 4).nonzero()[0].tolist()
+            assert name == f"channel {c} at point {tuple(p)}" and row.sum() == 1
+        y = randn(2, len(rows), seed=45)
+        assert torch.equal(fixed.transpose(y, 3).flatten(1), y @ rows)
+        diagonal = randn(3, 3, 4, seed=46)
+        assert torch.equal(fixed.squares(diagonal), rows @ diagonal.flatten())
+        general = LinearRows(grid, rows)(u, previous)
+        torch.testing.assert_close(fixed(u, previous), general, rtol=0, atol=1e-14)
+
+
 def test_chain_stacks_neighbours_and_keeps_the_order_of_the_others():
     grid = Grid((6,), (1.0,))
     mask = torch.arange(6) == 2
