@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         RadialBasis,
         RandomFourier,
     )
+    from sciml.models.galilean import Galilean
     from sciml.models.graphs import MeshGraphNet
     from sciml.models.group_average import GroupAverage
     from sciml.models.latent import PLRNN, MemoryPrior, NeuralODE, ObservationPrior, Observed
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from sciml.models.pinns.helmholtz_net import HelmholtzNet
     from sciml.models.pinns.pinn import PINN
     from sciml.models.pinns.solenoidal_net import SolenoidalNet
+    from sciml.models.positive_tensors import PositiveTensors
     from sciml.models.potential_force import PotentialForce
     from sciml.models.refined import Refined
     from sciml.models.vector_potential import VectorPotential
@@ -69,7 +71,9 @@ MODELS = (
     "EdgeFluxes",
     "VectorPotential",
     "GroupAverage",
+    "Galilean",
     "PotentialForce",
+    "PositiveTensors",
     "CoordinateNet",
     "SolenoidalNet",
     "HelmholtzNet",
@@ -138,7 +142,9 @@ _HOMES = {
     "Dissipative": "dissipative",
     "EdgeFluxes": "edge_fluxes",
     "FluxForm": "flux_form",
+    "Galilean": "galilean",
     "GroupAverage": "group_average",
+    "PositiveTensors": "positive_tensors",
     "LeadTime": "lead_time",
     "Refined": "refined",
     "Constrained": "wrappers",
@@ -177,6 +183,7 @@ __all__ = [
     "FluxForm",
     "ForecastSurrogate",
     "Fourier",
+    "Galilean",
     "GroupAverage",
     "HardConditions",
     "HelmholtzNet",
@@ -196,6 +203,7 @@ __all__ = [
     "Observed",
     "Persistence",
     "PlaneDistance",
+    "PositiveTensors",
     "PotentialForce",
     "RadialBasis",
     "RandomFourier",

@@ -43,7 +43,7 @@ class FluxForm(nn.Module):
         fluxes: by side ("x-" the low side of the first axis) the flux along the positive axis, what passes per area
             and time; a number per channel, a field on the side, or a function u -> (B, C, *points of the other
             axes) [unit of u * length / time].
-        dt: time that one application advances, by which `fluxes` are multiplied [time].
+        dt: time that one application advances, or one step of a lead, by which `fluxes` are multiplied [time].
         base: transports that the network corrects, such as those of a classical scheme: a map of u in physical units
             to (B, D C, *points) [unit of u].
         mean, std: statistics of the channels (C,), none or both [unit of u].
@@ -144,12 +144,16 @@ class FluxForm(nn.Module):
                 faces.append(torch.cat([low, low.narrow(dim, 0, 1)], dim=dim))
                 continue
             inner = low.narrow(dim, 1, grid.shape[axis] - 1)
-            ends = [self._side(u, axis, end).expand_as(low.narrow(dim, 0, 1)) for end in (0, 1)]
+            ends = [self._side(u, axis, end, lead).expand_as(low.narrow(dim, 0, 1)) for end in (0, 1)]
             faces.append(torch.cat([ends[0], inner, ends[1]], dim=dim))
         return tuple(faces)
 
-    def _side(self, u: Tensor, axis: int, end: int) -> Tensor:
+    def _side(self, u: Tensor, axis: int, end: int, lead: Tensor | None) -> Tensor:
         """T on one side, (B or 1, C or 1, *points, one along the axis)."""
+        one = self._side_of_a_step(u, axis, end)
+        return one if lead is None else one * lead.to(one).reshape(-1, *[1] * (u.ndim - 1))
+
+    def _side_of_a_step(self, u: Tensor, axis: int, end: int) -> Tensor:
         spacing = self.domain.spacing[axis]
         if (axis, end) in self._functions:
             flux = self._functions[axis, end](u).to(torch.float64) * (self.dt / spacing)
@@ -169,7 +173,7 @@ class FluxForm(nn.Module):
             )
         return value.unsqueeze(0)
 
-    def gain(self, u: Tensor) -> Tensor:
+    def gain(self, u: Tensor, lead: Tensor | None = None) -> Tensor:
         """What one application adds to the integral of each channel through the sides, (B, C, *points) -> (B, C).
 
         In float64 [unit of u * length^D]; divided by the volume of the grid it is the change of the means.
@@ -184,7 +188,7 @@ class FluxForm(nn.Module):
                 if other != axis:
                     area = area * h * self.constants.get(f"width{other}", area)
             for end in (0, 1):
-                passed = (self._side(u, axis, end) * spacing * area).expand(
+                passed = (self._side(u, axis, end, lead) * spacing * area).expand(
                     *u.shape[:2], *(1 if a == axis else n for a, n in enumerate(self.domain.shape))
                 )
                 total = total + (1 - 2 * end) * passed.flatten(2).sum(dim=2)

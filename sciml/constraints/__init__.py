@@ -21,6 +21,7 @@ from sciml.constraints.simplex import Simplex
 from sciml.constraints.stack import Stack
 from sciml.constraints.staggered_divergence_free import StaggeredDivergenceFree
 from sciml.constraints.symmetric import Symmetric
+from sciml.constraints.tensor_form import TensorForm
 
 CONSTRAINTS: tuple[type[Constraint], ...] = (
     ConservedMean,
@@ -35,6 +36,7 @@ CONSTRAINTS: tuple[type[Constraint], ...] = (
     FixedValues,
     SideConditions,
     Symmetric,
+    TensorForm,
     Inequalities,
     Nonlinear,
     Completion,
@@ -74,4 +76,5 @@ __all__ = [
     "Stack",
     "StaggeredDivergenceFree",
     "Symmetric",
+    "TensorForm",
 ]

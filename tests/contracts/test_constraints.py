@@ -32,6 +32,7 @@ from sciml.constraints import (
     Stack,
     StaggeredDivergenceFree,
     Symmetric,
+    TensorForm,
 )
 from sciml.domains import Inflow
 
@@ -161,6 +162,11 @@ CASES: dict[type[Constraint], list[tuple[Callable[[], Constraint], Grid | Mesh, 
         (lambda: Symmetric(QUADRATIC, "all", vectors=[(2, 0)], pseudoscalars=[1]), QUADRATIC, 3),
         (lambda: Symmetric(CHANNEL, vectors=[(0, 1)], translations=(2, 1), staggered=True), CHANNEL, 2),
         (lambda: Symmetric(BOX, axes=[2]), BOX, 1),
+    ],
+    TensorForm: [
+        (lambda: TensorForm(QUADRATIC, [(1, 4, 0, 2)], "deviatoric"), QUADRATIC, 5),
+        (lambda: TensorForm(CELLS, [(0,)], "traceless"), CELLS, 1),
+        (lambda: TensorForm(disc(8), [(0, 1, 2, 3)], "antisymmetric"), disc(8), 4),
     ],
     Energy: [
         (lambda: Energy(disc(), "bounded", upper=0.7), disc(), 2),

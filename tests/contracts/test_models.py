@@ -52,6 +52,11 @@ def make(name: str, seed: int = 0) -> nn.Module:
         if name == "GroupAverage":
             inner = sciml.models.ConvNet(2, 2, 2, 5, 2, activation="gelu")
             return kind(inner, sciml.Grid((8, 10), (1.0, 2.0)), "reflections", vectors=[(0, 1)])
+        if name == "Galilean":
+            inner = sciml.models.ConvNet(2, 2, 2, 5, 2, activation="gelu")
+            return kind(inner, sciml.Grid((8, 10), (1.0, 2.0)), 0.1)
+        if name == "PositiveTensors":
+            return kind(sciml.models.ConvNet(2, 4, 2, 5, 2, activation="gelu"), 2, [(0, 1, 2, 3)], 0.1)
         net = sciml.models.ConvNet(2, 1, 2, 5, 2, activation="gelu")
         if name == "VectorPotential":
             return kind(net, sciml.Grid((8, 10), (1.0, 2.0)))
@@ -78,7 +83,7 @@ OF_PLACE = ("PINN", "CoordinateNet", "SolenoidalNet", "HelmholtzNet", "HardCondi
 FIELD_MAPS = [name for name in MODELS if name not in (*OF_PLACE, "PLRNN", "NeuralODE")]
 
 # Steps keep the number of channels.
-STEPS = ("FluxForm", "EdgeFluxes", "VectorPotential", "PotentialForce", "GroupAverage")
+STEPS = ("FluxForm", "EdgeFluxes", "VectorPotential", "PotentialForce", "GroupAverage", "Galilean")
 
 
 def state(name: str, generator: torch.Generator) -> torch.Tensor:
@@ -91,7 +96,7 @@ def test_a_batch_is_its_samples_side_by_side(name):
     generator = torch.Generator().manual_seed(1)
     model, u = make(name).double(), state(name, generator)
     out = model(u)
-    assert out.shape == (2, 2 if name in STEPS else 3, *u.shape[2:])
+    assert out.shape == (2, 2 if name in STEPS else 4 if name == "PositiveTensors" else 3, *u.shape[2:])
     one_by_one = torch.cat([model(u[:1]), model(u[1:])])
     torch.testing.assert_close(out, one_by_one, rtol=1e-12, atol=1e-12)  # rounding of float64
 

@@ -74,6 +74,18 @@ def test_integrals_change_by_what_passes_the_sides_alone(grid):
         assert float(step.gain(u).abs().max()) == 0.0
 
 
+def test_leads_multiply_what_passes_the_sides():
+    grid = Grid((6,), (1.0,), boundary="wall")
+    inner = network(1, 1, boundary="replicate")
+    step = FluxForm(
+        lambda u, lead: inner(u) * lead.reshape(-1, 1, 1), grid, {"x-": 0.5, "x+": -1.0}, dt=0.1
+    )
+    u, lead = noise(2, 1, 6), torch.tensor([1.0, 4.0])
+    change = ((step(u, lead) - u) * grid.weights()).sum(dim=2)
+    torch.testing.assert_close(change, step.gain(u, lead), rtol=0, atol=1e-14)
+    torch.testing.assert_close(change.flatten(), 0.15 * lead.double(), rtol=0, atol=1e-14)
+
+
 def test_gain_is_what_the_given_fluxes_carry():
     grid = Grid((4, 5), (2.0, 5.0), boundary=("wall", "periodic"), centering="cell")
     step = FluxForm(network(2, 2), grid, {"x-": [1.0, 2.0], "x+": [0.25, -1.0]}, dt=0.1)
@@ -180,6 +192,22 @@ def edge_step(mesh, seed=0, **more):
 
 
 class TestEdgeFluxes:
+    def test_forces_between_particles_keep_the_momentum_whoever_meets(self):
+        """Neighbours change from step to step; messages come from half precision."""
+        x, v = noise(1, 2, 30), noise(1, 2, 30, seed=1)
+        start = v.sum(dim=2)
+        for _ in range(200):
+            near = (x.movedim(1, 2).squeeze(0).unsqueeze(0) - x.movedim(1, 2).squeeze(0).unsqueeze(1)).norm(
+                dim=2
+            ) < 0.7
+            edges = near.triu(1).nonzero().T
+            gap = x[:, :, edges[1]] - x[:, :, edges[0]]
+            force = (0.01 * gap / gap.square().sum(dim=1, keepdim=True).clamp_min(0.01)).bfloat16()
+            v = v + exchange(force, edges, 30)
+            x = x + 0.01 * v
+        assert float((v.sum(dim=2) - start).abs().max()) < 1e-12 * float(v.abs().max()) * 30
+        assert float((v - noise(1, 2, 30, seed=1)).abs().max()) > 0.1
+
     def test_the_weighted_sum_changes_by_the_inflow_alone(self):
         mesh = random_mesh()
         inflow = noise(2, mesh.shape[0], seed=5)
