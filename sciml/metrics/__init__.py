@@ -74,7 +74,12 @@ from sciml.metrics.running import (
     leading_modes,
     point_values,
 )
-from sciml.metrics.series import kendall_correlation, rank_correlation, series_scores
+from sciml.metrics.series import (
+    kendall_correlation,
+    mutual_information,
+    rank_correlation,
+    series_scores,
+)
 from sciml.metrics.sinkhorn import (
     sinkhorn_divergence,
     squared_distances,
@@ -194,6 +199,7 @@ METRICS: tuple[Callable[..., Tensor], ...] = (
     correlation_dimension,
     rank_correlation,
     kendall_correlation,
+    mutual_information,
 )
 
 __all__ = [
@@ -255,6 +261,7 @@ __all__ = [
     "max_error",
     "mixture_divergence",
     "movement",
+    "mutual_information",
     "nrmse",
     "particle_energy",
     "point_values",

@@ -18,6 +18,7 @@ from sciml.metrics import (
     dtw_distance,
     ensemble_metric,
     ensemble_spread,
+    mutual_information,
     rank_correlation,
     rmse,
     series_scores,
@@ -204,6 +205,34 @@ def test_scores_of_a_short_series_by_hand():
     assert found["kendall"] == pytest.approx(4 / 5)
     with pytest.raises(ValueError, match="two times"):
         series_scores(pred[:, :1], ref[:, :1])
+
+
+def test_information_of_normal_pairs_is_the_closed_form():
+    """-ln(1 - rho^2)/2; none of what is independent, the same after any monotone change of one."""
+    x, noise = (torch.randn(4, 1500, generator=torch.Generator().manual_seed(k), dtype=F) for k in (1, 2))
+    rho = torch.tensor([0.0, 0.5, 0.9, -0.99], dtype=F)[:, None]
+    y = rho * x + (1 - rho**2).sqrt() * noise
+    exact = -0.5 * torch.log1p(-(rho[:, 0] ** 2))
+    # The estimate scatters by about 0.03 with 1500 points.
+    torch.testing.assert_close(mutual_information(x, y), exact, rtol=0, atol=0.1)
+    torch.testing.assert_close(mutual_information(x[1:3], y[1:3].exp()), exact[1:3], rtol=0, atol=0.15)
+    # Correlation does not see a square, information does.
+    assert float(mutual_information(x[0], x[0] ** 2)) > 2
+    with pytest.raises(ValueError, match="more points than neighbours"):
+        mutual_information(x[:, :3], y[:, :3])
+
+
+def test_information_against_loops():
+    x, y = (torch.randn(20, generator=torch.Generator().manual_seed(k), dtype=F) for k in (3, 4))
+    total, k, n = 0.0, 2, 20
+    for i in range(n):
+        dx, dy = ((u / u.std() - u[i] / u.std()).abs() for u in (x, y))
+        far = torch.sort(torch.maximum(dx, dy)).values[k]
+        counts = [float((d < far).sum()) for d in (dx, dy)]  # the point itself among them
+        total += sum(float(torch.digamma(torch.tensor(c, dtype=F))) for c in counts)
+    psi = [float(torch.digamma(torch.tensor(float(v), dtype=F))) for v in (k, n)]
+    expected = max(0.0, psi[0] + psi[1] - total / n)
+    assert float(mutual_information(x, y, neighbours=k)) == pytest.approx(expected, abs=1e-12)
 
 
 def test_rankings_that_agree_and_that_are_reversed():
