@@ -115,6 +115,14 @@ def above_one(u: Tensor) -> Tensor:
 SIDES = Grid((5, 3), (1.0, 2.0), boundary=("wall", "periodic"))
 QUADRATIC = Grid((4, 4), (1.0, 1.0))
 
+
+def apart(domain: Grid) -> Tensor:
+    """The first points of one channel and the last ones of another."""
+    mask = torch.zeros(2, *domain.shape, dtype=torch.bool)
+    mask[0, 0], mask[1, -1] = True, True
+    return mask
+
+
 # Every constraint of the list stands here with the domain and the channels of a fitting state.
 CASES: dict[type[Constraint], list[tuple[Callable[[], Constraint], Grid | Mesh, int]]] = {
     ConservedMean: [
@@ -191,6 +199,7 @@ CASES: dict[type[Constraint], list[tuple[Callable[[], Constraint], Grid | Mesh, 
     FixedValues: [
         (lambda: FixedValues(WALLS, rim(WALLS)), WALLS, 2),
         (lambda: FixedValues(disc(), rim(disc()), 0.25, channels=[1]), disc(), 2),
+        (lambda: FixedValues(SLAB, apart(SLAB), channels=[2, 0]), SLAB, 3),
     ],
     Stack: [
         (lambda: Stack([ConservedMean(WALLS), FixedValues(WALLS, rim(WALLS))]), WALLS, 2),
