@@ -319,6 +319,25 @@ class TestEvery:
         u, previous = (x.bfloat16() for x in states(domain, channels))
         assert make().project(u, previous).dtype == torch.float32
 
+    def test_mixed_precision_keeps_it_exact(self, make, domain, channels):
+        constraint = make().to(torch.float32)
+        u, previous = (x.float() for x in states(domain, channels))
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            projected = constraint.project(u, previous)
+            after = constraint.violation(projected, previous)
+        assert projected.dtype == torch.float32
+        assert after.max() <= 1e-6
+        torch.testing.assert_close(projected, constraint.project(u, previous), rtol=1e-6, atol=1e-6)
+
+    @pytest.mark.slow
+    def test_compiled_it_is_as_exact(self, make, domain, channels):
+        torch._dynamo.reset()
+        constraint = make()
+        u, previous = states(domain, channels)
+        projected = torch.compile(constraint.project)(u, previous)
+        assert constraint.violation(projected, previous).max() <= 1e-13
+        torch.testing.assert_close(projected, constraint.project(u, previous), rtol=0, atol=1e-12)
+
     def test_a_state_on_other_points_is_refused(self, make, domain, channels):
         u = torch.zeros(1, channels, *[n + 1 for n in domain.shape], dtype=torch.float64)
         with pytest.raises(ValueError, match="expected"):
