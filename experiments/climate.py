@@ -2,9 +2,10 @@
 
 Everything is compared between disjoint halves of the samples: the surrogate on one half against the truth on the other,
 and the truth on one half against the truth on the other, which is the floor. A perfect surrogate would score the floor,
-no less and no more. How far from the floor chance may take it is told by halves that surrogate and truth have been
-shuffled into: if they are alike, it makes no difference who is who (a permutation test). Where there are too few samples,
-the halves are those of the time.
+no less and no more. How far from the floor chance may take it is told by the truth's other halves, and by halves that
+surrogate and truth have been shuffled into: if they are alike, it makes no difference who is who (a permutation test). A
+surrogate far from the truth makes shuffled halves differ widely from each other as well, so that they may widen the
+truth's own range twofold at most. Where there are too few samples, the halves are those of the time.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ from sciml.metrics.wasserstein import histogram_wasserstein
 
 # Random ways to halve the samples, for what is cheap and for what is not.
 SPLITS, FEW_SPLITS = 64, 16
-# Where there is but one way to halve, a distance up to this many floors counts as the floor.
+# Where there is but one way to halve, a distance up to this many floors counts as the floor; where there are several, it is
+# how far shuffling may widen their range.
 SINGLE = 2.0
 # Dimensions up to which state space is divided into bins.
 BINNED = 5
@@ -42,7 +44,7 @@ class Comparison:
         value: the surrogate against the truth, the median over ways to halve and seeds.
         floor: the truth against the truth, the median over ways to halve.
         limit: what 95 of 100 stay below, of the ways to halve the truth or truth and surrogate shuffled, whichever is
-            larger; up to here the value is no worse than the truth.
+            larger, the latter at most twice the former; up to here the value is no worse than the truth.
         unit: what the distance is measured in.
         units: independent pieces that were halved.
     """
@@ -175,10 +177,15 @@ def _halved(
         name,
         _middle(np.concatenate(values)),
         float(np.median(floors)),
-        max(float(np.quantile(floors, 0.95)), _quantile(np.concatenate(chance))),
+        _limit(float(np.quantile(floors, 0.95)), _quantile(np.concatenate(chance))),
         unit,
         halves.shape[1],
     )
+
+
+def _limit(own: float, shuffled: float) -> float:
+    """How far chance may go: as far as the truth's own halves, or as shuffled ones, at most twice as far."""
+    return max(own, min(shuffled, SINGLE * own))
 
 
 def _quantile(values: np.ndarray) -> float:
@@ -276,10 +283,12 @@ def _of_series(group: Sequence[Scores], truth: Scores, by_sample: bool) -> list[
         floors = np.array([distance(true, mask, true, ~mask) for mask in halves])
         values = np.array([distance(mine, mask, true, ~mask) for mine in everyone for mask in halves])
         limit = float(floors.max()) if len(floors) > 1 else SINGLE * float(floors[0])
-        for mine in everyone if by_sample else ():
-            both = torch.cat([true, mine])
-            chance = np.array([distance(both, first, both, second) for first, second in shuffled])
-            limit = max(limit, float(np.max(chance[np.isfinite(chance)], initial=0.0)))
+        chance = [
+            distance(both, first, both, second)
+            for both in (torch.cat([true, mine]) for mine in everyone if by_sample)
+            for first, second in shuffled
+        ]
+        limit = _limit(limit, max((c for c in chance if np.isfinite(c)), default=0.0))
         unit = "nats" if name == "D_stsp" else "Hellinger distance"
         out.append(Comparison(name, _middle(values), float(np.median(floors)), limit, unit, len(true)))
     return out
