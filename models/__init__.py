@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from sciml.models.group_average import GroupAverage
     from sciml.models.latent import PLRNN, MemoryPrior, NeuralODE, ObservationPrior, Observed
     from sciml.models.lead_time import AtLead, LeadTime
+    from sciml.models.limited_transport import LimitedTransport
     from sciml.models.operators.conv_net import ConvNet
     from sciml.models.operators.fno import FNO
     from sciml.models.operators.kno import KNO, Reconstruction
@@ -46,6 +47,8 @@ if TYPE_CHECKING:
     from sciml.models.positive_tensors import PositiveTensors
     from sciml.models.potential_force import PotentialForce
     from sciml.models.refined import Refined
+    from sciml.models.softmax_share import SoftmaxShare
+    from sciml.models.structured_flow import StructuredFlow
     from sciml.models.vector_potential import VectorPotential
     from sciml.models.wrappers import (
         Constrained,
@@ -67,6 +70,7 @@ MODELS = (
     "PINN",
     "PLRNN",
     "NeuralODE",
+    "StructuredFlow",
     "FluxForm",
     "EdgeFluxes",
     "VectorPotential",
@@ -146,7 +150,10 @@ _HOMES = {
     "GroupAverage": "group_average",
     "PositiveTensors": "positive_tensors",
     "LeadTime": "lead_time",
+    "LimitedTransport": "limited_transport",
     "Refined": "refined",
+    "SoftmaxShare": "softmax_share",
+    "StructuredFlow": "structured_flow",
     "Constrained": "wrappers",
     "Corrected": "wrappers",
     "HoldNodes": "wrappers",
@@ -192,6 +199,7 @@ __all__ = [
     "JoinedDistance",
     "KernelFeatures",
     "LeadTime",
+    "LimitedTransport",
     "MemoryPrior",
     "MeshGraphNet",
     "Modes",
@@ -211,7 +219,9 @@ __all__ = [
     "Refined",
     "Residual",
     "SegmentDistance",
+    "SoftmaxShare",
     "SolenoidalNet",
+    "StructuredFlow",
     "Surrogate",
     "UNet",
     "VectorPotential",

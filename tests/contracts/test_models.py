@@ -41,6 +41,8 @@ def make(name: str, seed: int = 0) -> nn.Module:
             return kind(3, hidden=5)
         if name == "NeuralODE":
             return kind(2, width=5)
+        if name == "StructuredFlow":
+            return kind(2, 2, sciml.Grid((8, 10), (1.0, 2.0)), dt=0.02, width=5)
         if name == "FluxForm":
             return kind(
                 sciml.models.ConvNet(2, 4, 2, 5, 2, activation="gelu"), sciml.Grid((8, 10), (1.0, 2.0))
@@ -78,9 +80,10 @@ def make(name: str, seed: int = 0) -> nn.Module:
 
 
 # Networks of place map points, not fields, a PLRNN states without space to states of as many numbers; a
-# NeuralODE does either to as many channels, and the steps of its solver are those of the whole batch.
+# NeuralODE does either to as many channels, and the steps of its solver are those of the whole batch, as are the
+# iterations of a StructuredFlow.
 OF_PLACE = ("PINN", "CoordinateNet", "SolenoidalNet", "HelmholtzNet", "HardConditions", "InitialState")
-FIELD_MAPS = [name for name in MODELS if name not in (*OF_PLACE, "PLRNN", "NeuralODE")]
+FIELD_MAPS = [name for name in MODELS if name not in (*OF_PLACE, "PLRNN", "NeuralODE", "StructuredFlow")]
 
 # Steps keep the number of channels.
 STEPS = ("FluxForm", "EdgeFluxes", "VectorPotential", "PotentialForce", "GroupAverage", "Galilean")
