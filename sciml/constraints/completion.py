@@ -134,7 +134,7 @@ class Completion(Constraint):
 
     def _rows(self, function: Callable[[Tensor], Tensor], u: Tensor) -> tuple[Tensor, Tensor]:
         """A function and its gradients (B, q, C, *points), differentiable."""
-        values, pull = torch.func.vjp(lambda v: self._values(function, v), u)
+        values, pull = torch.func.vjp(lambda v: self._values(function, v), u)[:2]
         units = torch.eye(values.shape[1], dtype=u.dtype, device=u.device).unsqueeze(1)
         rows = torch.func.vmap(lambda e: pull(e)[0])(units.expand(-1, len(u), -1))
         return values, rows.transpose(0, 1)
@@ -202,7 +202,7 @@ class Completion(Constraint):
             return v.to(u.dtype)
         limits = self.inequalities
         for _ in range(self.steps):
-            values, pull = torch.func.vjp(lambda x: self._values(limits, x), v)
+            values, pull = torch.func.vjp(lambda x: self._values(limits, x), v)[:2]
             excess = (values + self.margin).clamp_min(0.0)
             active = (values.detach() > 0).any(dim=1)
             if not bool(active.any()):

@@ -212,7 +212,7 @@ class Nonlinear(Constraint):
             return self.evaluate(replace_channels(full, self.channels, v.reshape(z.shape)), parameters)
 
         def with_rows(v: Tensor) -> tuple[Tensor, Tensor]:
-            values, pull = torch.func.vjp(h, v)
+            values, pull = torch.func.vjp(h, v)[:2]
             units = torch.eye(values.shape[1], dtype=v.dtype, device=v.device)
             units = units.unsqueeze(1).expand(-1, len(v), -1)
             rows = torch.func.vmap(lambda e: pull(e)[0])(units)
@@ -257,10 +257,14 @@ class Nonlinear(Constraint):
             def lagrangian_slope(v: Tensor, at: Tensor = multipliers) -> Tensor:
                 return metric * v + torch.func.vjp(h, v)[1](at)[0]
 
-            pull = torch.func.vjp(lagrangian_slope, u)[1]
+            bend = torch.func.vjp(lagrangian_slope, u)[1]
+
+            def curvature(p: Tensor, bend: Callable[..., tuple[Tensor, ...]] = bend) -> Tensor:
+                return bend(p)[0]
+
             # As exact as the step can be: an error of the size of what is left keeps convergence quadratic.
             found = saddle_solve(
-                lambda p, pull=pull: pull(p)[0],
+                curvature,
                 rows,
                 metric * (z - u),
                 -excess,
@@ -334,7 +338,7 @@ class Nonlinear(Constraint):
         def residual(x: Tensor, full: Tensor, wanted: Tensor, *parameters: Tensor) -> Tensor:
             v, multipliers = x[:, :n], x[:, n:]
             h, _ = self._functions(full, parameters)
-            values, pull = torch.func.vjp(h, v)
+            values, pull = torch.func.vjp(h, v)[:2]
             z = select(full, self.channels, "Nonlinear").flatten(1)
             return torch.cat([metric * (v - z) + pull(multipliers)[0], values - wanted], dim=1)
 
