@@ -382,7 +382,9 @@ def law(u: Tensor) -> Tensor:
 def test_completion_solves_for_some_unknowns_and_leaves_the_rest():
     constraint = Completion(LINE, law, shapes=first_and_last, values="previous")
     # The ends differ: where they are alike, sum and cubes ask the same of both.
-    previous = normal(4, 1, 5, seed=61, scale=0.3) + torch.tensor([2.0, 0.0, 0.0, 0.0, 0.5], dtype=torch.float64)
+    previous = normal(4, 1, 5, seed=61, scale=0.3) + torch.tensor(
+        [2.0, 0.0, 0.0, 0.0, 0.5], dtype=torch.float64
+    )
     z = previous + normal(4, 1, 5, seed=62, scale=0.05)
     u = constraint.project(z, previous)
     assert torch.equal(u[..., 1:-1], z[..., 1:-1])
