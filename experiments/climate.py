@@ -43,8 +43,8 @@ class Comparison:
         name: "spectrum", "distribution", "mean field", "variance field", "D_stsp", "D_H".
         value: the surrogate against the truth, the median over ways to halve and seeds.
         floor: the truth against the truth, the median over ways to halve.
-        limit: what 95 of 100 stay below, of the ways to halve the truth or truth and surrogate shuffled, whichever is
-            larger, the latter at most twice the former; up to here the value is no worse than the truth.
+        limit: what 95 of 100 ways to halve the truth stay below; where the value lies beyond, but no more than twice as
+            far, what the ways to halve truth and surrogate shuffled do. Up to here the value is no worse than the truth.
         unit: what the distance is measured in.
         units: independent pieces that were halved.
     """
@@ -163,29 +163,34 @@ def _halved(
     true = _units(truth, statistic, by_sample)
     one, other = _means(true, halves), _means(true, ~halves)
     floors = distance(one, other).numpy()
-    shuffled = _shuffled(halves.shape[1], len(halves))
-    values, chance = [], []
-    for scores in group:
-        mine = _units(scores, statistic, by_sample)
-        values += [
-            distance(_means(mine, halves), other).numpy(),
-            distance(_means(mine, ~halves), one).numpy(),
-        ]
-        both = (torch.cat([true[0], mine[0]]), torch.cat([true[1], mine[1]]))
-        chance.append(distance(_means(both, shuffled[:, 0]), _means(both, shuffled[:, 1])).numpy())
-    return Comparison(
-        name,
-        _middle(np.concatenate(values)),
-        float(np.median(floors)),
-        _limit(float(np.quantile(floors, 0.95)), _quantile(np.concatenate(chance))),
-        unit,
-        halves.shape[1],
-    )
+    mine = [_units(scores, statistic, by_sample) for scores in group]
+    values = [
+        distance(_means(own, here), there).numpy()
+        for own in mine
+        for here, there in ((halves, other), (~halves, one))
+    ]
+    value = _middle(np.concatenate(values))
+
+    def shuffled() -> float:
+        masks = _shuffled(halves.shape[1], len(halves))
+        chance = []
+        for own in mine:
+            both = (torch.cat([true[0], own[0]]), torch.cat([true[1], own[1]]))
+            chance.append(distance(_means(both, masks[:, 0]), _means(both, masks[:, 1])).numpy())
+        return _quantile(np.concatenate(chance))
+
+    limit = _limit(float(np.quantile(floors, 0.95)), value, shuffled)
+    return Comparison(name, value, float(np.median(floors)), limit, unit, halves.shape[1])
 
 
-def _limit(own: float, shuffled: float) -> float:
-    """How far chance may go: as far as the truth's own halves, or as shuffled ones, at most twice as far."""
-    return max(own, min(shuffled, SINGLE * own))
+def _limit(own: float, value: float, shuffled: Callable[[], float]) -> float:
+    """How far chance may go: as far as the truth's own halves, or as shuffled ones, at most twice as far.
+
+    Shuffling costs, and is asked only where it decides.
+    """
+    if not own < value <= SINGLE * own:
+        return own
+    return max(own, min(shuffled(), SINGLE * own))
 
 
 def _quantile(values: np.ndarray) -> float:
@@ -277,18 +282,22 @@ def _of_series(group: Sequence[Scores], truth: Scores, by_sample: bool) -> list[
         "D_H": lambda a, first, b, second: rhythm(a[torch.from_numpy(first)], b[torch.from_numpy(second)]),
     }
     everyone = [pieces(scores) for scores in group]
-    shuffled = _shuffled(len(true), FEW_SPLITS)
+    masks = _shuffled(len(true), FEW_SPLITS) if by_sample else ()
     out = []
     for name, distance in distances.items():
         floors = np.array([distance(true, mask, true, ~mask) for mask in halves])
-        values = np.array([distance(mine, mask, true, ~mask) for mine in everyone for mask in halves])
-        limit = float(floors.max()) if len(floors) > 1 else SINGLE * float(floors[0])
-        chance = [
-            distance(both, first, both, second)
-            for both in (torch.cat([true, mine]) for mine in everyone if by_sample)
-            for first, second in shuffled
-        ]
-        limit = _limit(limit, max((c for c in chance if np.isfinite(c)), default=0.0))
+        value = _middle(
+            np.array([distance(mine, mask, true, ~mask) for mine in everyone for mask in halves])
+        )
+
+        def shuffled(distance: Callable[..., float] = distance) -> float:
+            both = [torch.cat([true, mine]) for mine in everyone]
+            chance = (distance(union, first, union, second) for union in both for first, second in masks)
+            return max((c for c in chance if np.isfinite(c)), default=0.0)
+
+        limit = (
+            _limit(float(floors.max()), value, shuffled) if len(floors) > 1 else SINGLE * float(floors[0])
+        )
         unit = "nats" if name == "D_stsp" else "Hellinger distance"
-        out.append(Comparison(name, _middle(values), float(np.median(floors)), limit, unit, len(true)))
+        out.append(Comparison(name, value, float(np.median(floors)), limit, unit, len(true)))
     return out
