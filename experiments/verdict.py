@@ -188,8 +188,9 @@ def _statistics(
             parts.append(f"{c.name}: nothing was left to compare")
             continue
         factor = c.value / c.floor if c.floor > 0 else math.inf
-        beside = f"{number(factor)} times its floor" if c.value > c.limit else "at its floor"
-        parts.append(f"{c.name} {beside} ({number(c.value)} against {number(c.floor)})")
+        beside = "at its floor" if c.faithful else f"{number(factor)} times its floor"
+        chance = f", chance reaches {number(c.limit)}" if c.faithful and c.value > c.floor else ""
+        parts.append(f"{c.name} {beside} ({number(c.value)} against {number(c.floor)}{chance})")
     numbers = {
         c.name: {
             "value": c.value,
