@@ -8,17 +8,22 @@ fall where the profile is a kink or a jump and the belief is unsure there. Here,
 - conditioned: mean and variance given the mass;
 - smoothed: given the mass, and that neighbours are alike.
 
-Problems: porous medium waves u_t = (u^m u_x)_x with m drawn from 1 to 6, and a melting front with a threshold drawn from
-0.55 to 0.7. The mass comes from the exact flux through the side, not from the test data.
+Problems: a melting front with a threshold drawn from 0.55 to 0.7, tested at 0.5 (outside) and 0.6; porous medium waves
+u_t = (u^m u_x)_x with m drawn from 1 to 6; decaying waves of heat with a diffusivity drawn from 1 to 5. The mass comes
+from the exact flux through the side, not from the test data. An attentive process that was trained with dropout is judged
+twice: with it at rest ("process") and active ("dropout"), as the paper's own figures are; each draw is then another network.
 
-    python -m sciml.experiments.papers.conservation_update [--problems porous stefan] [--models process gaussian]
-        [--seeds 0 1 2] [--updates 1000] [--out folder]
+    python -m sciml.experiments.papers.conservation_update [--problems stefan porous heat] [--models process gaussian]
+        [--seeds 0 1 2] [--updates 800] [--dropout 0.0] [--out folder] [--resume]
+
+A folder gets rows.csv, a row for each way as soon as it is measured, table.md and pictures.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import math
 import statistics
 import sys
 import time
@@ -32,11 +37,12 @@ from torch import Tensor
 
 from sciml.constraints.gaussian import Gaussian, condition, mixture, project_mean, smooth, trapezoid
 from sciml.experiments.progress import Reporter, Task
-from sciml.metrics.gaussian import gaussian_crps, gaussian_log_likelihood
+from sciml.metrics.gaussian import coverage, gaussian_crps, gaussian_log_likelihood
 from sciml.models.processes import AttentiveProcess, GaussianProcess
 from sciml.pdes import PorousMedium, Stefan
 
 CONTEXT = 100
+DRAWS = 20
 GRID = torch.linspace(0.0, 1.0, 201, dtype=torch.float64)
 WEIGHTS = trapezoid(GRID)
 WAYS: dict[str, Callable[[Gaussian, Tensor, Tensor], Gaussian]] = {
@@ -49,7 +55,7 @@ WAYS: dict[str, Callable[[Gaussian, Tensor, Tensor], Gaussian]] = {
 
 @dataclass(frozen=True)
 class Problem:
-    """A family of exact solutions on the unit interval, and the mass that enters through its left side.
+    """A family of exact solutions on the unit interval, and its mass, of which the rest enters through the left side.
 
     Args:
         exact: (parameter, t (...), x (...)) -> u (...).
@@ -58,6 +64,7 @@ class Problem:
         tests: parameters of the tests.
         end: the last time of the data.
         at: the time of the test.
+        front: whether there is one to find, before which nothing is.
     """
 
     exact: Callable[[float, Tensor, Tensor], Tensor]
@@ -67,6 +74,7 @@ class Problem:
     tests: tuple[float, ...]
     end: float
     at: float
+    front: bool = False
 
 
 def _porous(m: float, t: Tensor, x: Tensor) -> Tensor:
@@ -79,13 +87,20 @@ def _stefan(star: float, t: Tensor, x: Tensor) -> Tensor:
     return one.reshape(x.shape)
 
 
+def _heat(c: float, t: Tensor, x: Tensor) -> Tensor:
+    return torch.sin(2 * math.pi * x) * (-c * t).exp()  # an interval of 2 pi, in units of its length
+
+
 PROBLEMS = {
+    "stefan": Problem(
+        _stefan, lambda star, t: Stefan(star).content(t), 0.55, 0.7, (0.5, 0.6), 0.1, 0.05, front=True
+    ),
     "porous": Problem(
         _porous,
         lambda m, t: m ** (1 + 1 / m) / (m + 1) * t ** (1 + 1 / m),
         1.0, 6.0, (1.0, 3.0, 6.0), 1.0, 0.5,
     ),
-    "stefan": Problem(_stefan, lambda star, t: Stefan(star).content(t), 0.55, 0.7, (0.6,), 0.1, 0.05),
+    "heat": Problem(_heat, lambda c, t: 0.0, 1.0, 5.0, (1.0, 5.0), 1.0, 0.5),
 }  # fmt: skip
 
 
@@ -116,43 +131,47 @@ def functions(problem: Problem, count: int, seed: int) -> tuple[Tensor, ...]:
     return tuple(torch.stack(part).float() for part in zip(*drawn, strict=True))
 
 
-def trained(problem: Problem, seed: int, updates: int, count: int, task: Task) -> AttentiveProcess:
+def trained(
+    problem: Problem, seed: int, updates: int, count: int, dropout: float, task: Task
+) -> AttentiveProcess:
     """An attentive process after its training."""
     x, u, at, truth = functions(problem, count, 1000 + seed)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model = AttentiveProcess(2, width=32, heads=4, scale=float(truth.std()))
-        optimizer = torch.optim.Adam(model.parameters(), 2e-3)
+        model = AttentiveProcess(2, width=32, heads=4, dropout=dropout, scale=float(truth.std()))
+        optimizer = torch.optim.Adam(model.parameters(), 2e-3, fused=True)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, updates)
         for update in range(updates):
-            chosen = torch.randint(count, (32,))
+            chosen = torch.randint(count, (16,))
             loss = model.loss(x[chosen], u[chosen], at[chosen], truth[chosen])
             optimizer.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
             schedule.step()
-            task.update(update + 1, f"loss {float(loss):.3f}")
+            task.update(update + 1, f"loss {loss.item():.3f}")
     return model.eval()
 
 
 def beliefs(
     model: AttentiveProcess | GaussianProcess, problem: Problem, parameter: float, count: int, seed: int
-) -> list[tuple[Gaussian, Tensor, Tensor]]:
-    """For each test function: the belief on the grid (draws, n), and the context points and values."""
+) -> list[Gaussian]:
+    """The belief on the grid for each test function, (draws, n) each: 20 draws of an attentive process, or one."""
     generator = torch.Generator().manual_seed(seed)
-    at = torch.stack((torch.full_like(GRID, problem.at / problem.end), GRID), -1)
-    found = []
-    for _ in range(count):
-        x, u = scattered(problem, parameter, generator)
-        with torch.no_grad():
-            if isinstance(model, GaussianProcess):
-                belief = model(x[None], u[None], at[None])
-            else:
-                belief = model(x[None].float(), u[None].float(), at[None].float(), 20, generator)
-                belief = Gaussian(belief.mean[:, 0].double(), belief.spread[:, 0].double())
-        found.append((belief, x, u))
-    return found
+    contexts = [scattered(problem, parameter, generator) for _ in range(count)]
+    x, u = (torch.stack(part) for part in zip(*contexts, strict=True))
+    place = torch.stack((torch.full_like(GRID, problem.at / problem.end), GRID), -1)
+    at = place.expand(count, -1, -1)
+    with torch.no_grad(), torch.random.fork_rng():
+        if isinstance(model, GaussianProcess):
+            return [model(x[i : i + 1], u[i : i + 1], at[:1]) for i in range(count)]
+        torch.manual_seed(seed)
+        # Dropout, where it is active, thins out another network for each draw.
+        parts = [(model, 1)] * DRAWS if model.training else [(model, DRAWS)]
+        drawn = [m(x.float(), u.float(), at.float(), k, generator) for m, k in parts]
+    mean = torch.cat([d.mean for d in drawn]).double()
+    spread = torch.cat([d.spread for d in drawn]).double()
+    return [Gaussian(mean[:, i], spread[:, i]) for i in range(count)]
 
 
 def front(u: Tensor) -> Tensor:
@@ -173,133 +192,192 @@ def judged(
         "log likelihood": float(gaussian_log_likelihood(one.mean, deviation, truth).mean()),
         "MSE": float((one.mean - truth).square().mean()),
         "CRPS": float(gaussian_crps(one.mean, deviation, truth).mean()),
+        "coverage": float(coverage(one.mean, deviation, truth)),
     }
     if with_front:
         each = max(1, 500 // len(belief.mean))
-        drawn = belief.sample(each, generator).flatten(0, -2)
-        scores["front error"] = float((front(drawn).median() - front(truth)).abs()) / float(GRID[1])
+        places = front(belief.sample(each, generator)).flatten() / float(GRID[1])
+        true = front(truth) / float(GRID[1])
+        scores["front error"] = float((places.median() - true).abs())
+        scores["front error of draws"] = float((places - true).abs().median())
     return scores
 
 
+Drawn = dict[str, Gaussian]
+
+
 def measure(
-    names: Sequence[str], models: Sequence[str], seeds: Sequence[int], updates: int, count: int, tests: int
-) -> tuple[list[dict[str, Any]], dict[str, tuple[Tensor, dict[str, Gaussian]]]]:
-    """A row for each problem, model, seed, parameter and way; and the first belief of each problem, to be drawn."""
-    rows: list[dict[str, Any]] = []
-    shown: dict[str, tuple[Tensor, dict[str, Gaussian]]] = {}
-    for name in names:
-        problem = PROBLEMS[name]
-        for kind in models:
-            for seed in seeds:
+    names: Sequence[str],
+    models: Sequence[str],
+    seeds: Sequence[int],
+    updates: int,
+    count: int,
+    tests: int,
+    dropout: float,
+    done: Callable[[list[dict[str, Any]], dict[str, tuple[Tensor, Drawn]]], None],
+    known: list[dict[str, Any]],
+) -> list[dict[str, Any]]:
+    """A row for each problem, model, seed, parameter and way.
+
+    Args:
+        done: told the rows of each trained model and one test's beliefs, by title, as soon as they are there.
+        known: rows of an earlier run; what they have is not trained again.
+    """
+    rows = list(known)
+    for seed in seeds:
+        for name in names:
+            problem = PROBLEMS[name]
+            for kind in models:
+                if any((r["problem"], r["model"], int(r["seed"])) == (name, kind, seed) for r in known):
+                    continue
                 began = time.process_time()
                 steps = updates if kind == "process" else 1
                 with Reporter().task(f"{name}, {kind}, seed {seed}", steps) as task:
-                    model = made(problem, kind, seed, updates, count, task)
+                    model = made(problem, kind, seed, updates, count, dropout, task)
                 spent = time.process_time() - began
-                for parameter in problem.tests:
-                    rows += tested(model, problem, name, kind, seed, parameter, tests, spent, shown)
-    return rows, shown
+                new, shown = [], {}
+                for mode in (kind, "dropout") if kind == "process" and dropout > 0 else (kind,):
+                    model.train(mode == "dropout")
+                    for parameter in problem.tests:
+                        measured, beliefs_of = tested(model, problem, parameter, tests, seed)
+                        label = {"problem": name, "model": mode, "parameter": parameter, "seed": seed}
+                        new += [{**label, **row, "CPU seconds": spent} for row in measured]
+                        truth = problem.exact(parameter, torch.full_like(GRID, problem.at), GRID)
+                        shown[f"{name} {parameter:g}, {mode}, seed {seed}"] = (truth, beliefs_of)
+                done(new, shown)
+                rows += new
+    return rows
 
 
 def made(
-    problem: Problem, kind: str, seed: int, updates: int, count: int, task: Task
+    problem: Problem, kind: str, seed: int, updates: int, count: int, dropout: float, task: Task
 ) -> AttentiveProcess | GaussianProcess:
     """The base model, trained or fitted."""
     if kind == "process":
-        return trained(problem, seed, updates, count, task)
+        return trained(problem, seed, updates, count, dropout, task)
     x, u, _, _ = functions(problem, 8, 1000 + seed)
-    found = GaussianProcess(2, "matern 1/2" if problem is PROBLEMS["stefan"] else "matern 3/2").fit(x, u)
+    found = GaussianProcess(2, "matern 1/2" if problem.front else "matern 3/2").fit(x, u)
     task.update(1, "fitted")
     return found
 
 
 def tested(
-    model: AttentiveProcess | GaussianProcess,
-    problem: Problem,
-    name: str,
-    kind: str,
-    seed: int,
-    parameter: float,
-    tests: int,
-    spent: float,
-    shown: dict[str, tuple[Tensor, dict[str, Gaussian]]],
-) -> list[dict[str, Any]]:
-    """A row for each way, means over test functions."""
+    model: AttentiveProcess | GaussianProcess, problem: Problem, parameter: float, tests: int, seed: int
+) -> tuple[list[dict[str, Any]], Drawn]:
+    """A row for each way, means over test functions but for medians of what says so; and the first function's beliefs."""
     truth = problem.exact(parameter, torch.full_like(GRID, problem.at), GRID)
     mass = problem.mass(parameter, problem.at)
     b = torch.tensor([mass], dtype=torch.float64)
     generator = torch.Generator().manual_seed(seed)
     drawn = beliefs(model, problem, parameter, tests, 2000 + seed)
-    rows = []
+    rows, shown = [], {}
     for way, impose in WAYS.items():
         scores = []
-        for belief, _, _ in drawn:
+        for belief in drawn:
             imposed = impose(belief, WEIGHTS[None], b)
-            scores.append(judged(imposed, truth, mass, generator, with_front=name == "stefan"))
-            shown.setdefault(f"{name} {parameter:g}, {kind}", (truth, {}))[1].setdefault(
-                way, mixture(imposed)
-            )
-        means = {key: statistics.fmean(s[key] for s in scores) for key in scores[0]}
-        means["|mass error|"] = statistics.fmean(abs(s["mass error"]) for s in scores)
-        if "front error" in means:
-            means["front error"] = statistics.median(s["front error"] for s in scores)
-        rows.append(
-            {"problem": name, "model": kind, "parameter": parameter, "way": way, "seed": seed, **means,
-             "CPU seconds": spent}
-        )  # fmt: skip
-    return rows
+            scores.append(judged(imposed, truth, mass, generator, problem.front))
+            shown.setdefault(way, mixture(imposed))
+        row: dict[str, Any] = {"way": way}
+        for key in scores[0]:
+            values = [s[key] for s in scores]
+            row[key] = statistics.median(values) if "front" in key else statistics.fmean(values)
+        row["|mass error|"] = statistics.fmean(abs(s["mass error"]) for s in scores)
+        rows.append(row)
+    return rows, shown
 
 
-COLUMNS = ("|mass error|", "log likelihood", "MSE", "CRPS", "front error")
+FIELDS = (
+    "problem", "model", "parameter", "way", "seed", "mass error", "|mass error|", "log likelihood", "MSE", "CRPS",
+    "coverage", "front error", "front error of draws", "CPU seconds",
+)  # fmt: skip
+COLUMNS = (
+    "|mass error|", "log likelihood", "MSE", "CRPS", "coverage", "front error", "front error of draws", "none / this, MSE",
+)  # fmt: skip
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """Medians over seeds and their range."""
+    """Medians over seeds and their range; the last column is of ratios with the same seed."""
     lines = ["| problem | model | mass | " + " | ".join(COLUMNS) + " |", "|---" * (len(COLUMNS) + 3) + "|"]
-    keys = list(dict.fromkeys((r["problem"], r["parameter"], r["model"], r["way"]) for r in rows))
-    for key in keys:
-        own = [r for r in rows if (r["problem"], r["parameter"], r["model"], r["way"]) == key]
+    keys = list(dict.fromkeys((r["problem"], float(r["parameter"]), r["model"], r["way"]) for r in rows))
+    for problem, parameter, model, way in keys:
+        same = [
+            r for r in rows
+            if (r["problem"], float(r["parameter"]), r["model"]) == (problem, parameter, model)
+        ]  # fmt: skip
+        free = {int(r["seed"]): float(r["MSE"]) for r in same if r["way"] == "none"}
+        own = [{**r, COLUMNS[-1]: free[int(r["seed"])] / float(r["MSE"])} for r in same if r["way"] == way]
         cells = []
         for column in COLUMNS:
-            values = [float(r[column]) for r in own if column in r]
+            values = [float(r[column]) for r in own if r.get(column, "") != ""]
             cells.append(
                 f"{statistics.median(values):.3g} ({min(values):.3g} to {max(values):.3g})"
                 if values
                 else ""
             )
-        problem, parameter, model, way = key
         lines.append(f"| {problem} {parameter:g} | {model} | {way} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
-def draw(shown: dict[str, tuple[Tensor, dict[str, Gaussian]]], out: Path) -> list[Path]:
-    """A picture for each problem: truth, mean and two deviations before and after."""
+def draw(title: str, truth: Tensor, ways: Drawn, out: Path) -> None:
+    """A picture of one test: truth, mean and two deviations in each way."""
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    paths = []
-    for title, (truth, ways) in shown.items():
-        figure, axes = plt.subplots(
-            1, len(ways), figsize=(3.4 * len(ways), 3.0), sharey=True, layout="constrained"
+    figure, axes = plt.subplots(
+        1, len(ways), figsize=(3.0 * len(ways), 2.8), sharey=True, layout="constrained"
+    )
+    for axis, (way, belief) in zip(axes, ways.items(), strict=True):
+        mean, deviation = belief.mean, belief.variance.sqrt()
+        axis.fill_between(
+            GRID, mean - 2 * deviation, mean + 2 * deviation, alpha=0.25, lw=0, color="#0072b2"
         )
-        for axis, (way, belief) in zip(axes, ways.items(), strict=True):
-            mean, deviation = belief.mean, belief.variance.sqrt()
-            axis.fill_between(
-                GRID, mean - 2 * deviation, mean + 2 * deviation, alpha=0.25, lw=0, color="#0072b2"
-            )
-            axis.plot(GRID, mean, color="#0072b2", lw=1.4, label="mean, two deviations")
-            axis.plot(GRID, truth, color="black", lw=0.9, label="truth")
-            axis.set(title=way, xlabel="x")
-        axes[0].set_ylabel("u")
-        axes[0].legend(fontsize=7)
-        figure.suptitle(title, fontsize=10)
-        name = "".join(c if c.isalnum() else "-" for c in title)
-        paths.append(out / f"{name}.png")
-        figure.savefig(paths[-1], dpi=110)
-        plt.close(figure)
-    return paths
+        axis.plot(GRID, mean, color="#0072b2", lw=1.4, label="mean, two deviations")
+        axis.plot(GRID, truth, color="black", lw=0.9, label="truth")
+        axis.set(title=way, xlabel="x")
+    axes[0].set_ylabel("u")
+    axes[0].legend(fontsize=7)
+    figure.suptitle(title, fontsize=10)
+    figure.savefig(out / f"{'-'.join(title.replace(',', '').split())}.png", dpi=110)
+    plt.close(figure)
+
+
+def draw_ratios(rows: list[dict[str, Any]], out: Path) -> None:
+    """The mean square error of each way over that of none, a point for each seed."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    models = list(dict.fromkeys(r["model"] for r in rows))
+    figure, axes = plt.subplots(
+        1, len(models), figsize=(3.6 * len(models), 3.0), sharey=True, layout="constrained", squeeze=False
+    )
+    colours = dict(zip(list(WAYS)[1:], ("#e69f00", "#0072b2", "#009e73"), strict=True))
+    for axis, model in zip(axes[0], models, strict=True):
+        own = [r for r in rows if r["model"] == model]
+        places = list(dict.fromkeys((r["problem"], float(r["parameter"])) for r in own))
+        free = {
+            (r["problem"], float(r["parameter"]), r["seed"]): float(r["MSE"])
+            for r in own
+            if r["way"] == "none"
+        }
+        for shift, (way, colour) in enumerate(colours.items()):
+            points = [
+                (places.index(key[:2]) + 0.2 * (shift - 1), float(r["MSE"]) / free[key])
+                for r in own
+                if r["way"] == way
+                for key in [(r["problem"], float(r["parameter"]), r["seed"])]
+            ]
+            axis.plot(*zip(*points, strict=True), "o", ms=4, color=colour, label=way)
+        axis.axhline(1.0, color="black", lw=0.8)
+        axis.set_xticks(range(len(places)), [f"{p} {v:g}" for p, v in places], rotation=40, fontsize=8)
+        axis.set(title=model, yscale="log")
+    axes[0, 0].set_ylabel("MSE over that of none")
+    axes[0, 0].legend(fontsize=7)
+    figure.savefig(out / "ratios.png", dpi=110)
+    plt.close(figure)
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -310,24 +388,43 @@ def main(words: Sequence[str] | None = None) -> int:
         "--models", nargs="+", choices=["process", "gaussian"], default=["process", "gaussian"]
     )
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--updates", type=int, default=1000)
+    parser.add_argument("--updates", type=int, default=800)
+    parser.add_argument("--dropout", type=float, default=0.0, help="of the attentive process, such as 0.1")
     parser.add_argument("--functions", type=int, default=2000)
     parser.add_argument("--tests", type=int, default=50, help="functions per parameter")
-    parser.add_argument("--out", type=Path, help="folder for rows.csv and pictures")
+    parser.add_argument("--out", type=Path, help="folder for rows.csv, table.md and pictures")
+    parser.add_argument("--resume", action="store_true", help="go on with what the folder has")
     given = parser.parse_args(words)
+    kept = None if given.out is None else given.out / "rows.csv"
+    known: list[dict[str, Any]] = []
+    if kept is not None and kept.exists():
+        if not given.resume:
+            parser.error(f"{kept} exists; give --resume to go on with it, or another --out.")
+        with open(kept, newline="") as stream:
+            known = list(csv.DictReader(stream))
     torch.set_num_threads(1)
-    rows, shown = measure(
-        given.problems, given.models, given.seeds, given.updates, given.functions, given.tests
-    )
-    if given.out is not None:
-        given.out.mkdir(parents=True, exist_ok=True)
-        names = list(dict.fromkeys(key for row in rows for key in row))
-        with open(given.out / "rows.csv", "w", newline="") as stream:
-            writer = csv.DictWriter(stream, names, restval="")
-            writer.writeheader()
+
+    def done(rows: list[dict[str, Any]], shown: dict[str, tuple[Tensor, Drawn]]) -> None:
+        if kept is None:
+            return
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        fresh = not kept.exists()
+        with open(kept, "a", newline="") as stream:
+            writer = csv.DictWriter(stream, FIELDS, restval="")
+            if fresh:
+                writer.writeheader()
             writer.writerows(rows)
-        for path in draw(shown, given.out):
-            print(path)
+        # One of the seeds is enough to look at.
+        for title, (truth, ways) in shown.items() if rows[0]["seed"] == given.seeds[0] else ():
+            draw(title, truth, ways, kept.parent)
+
+    rows = measure(
+        given.problems, given.models, given.seeds, given.updates, given.functions, given.tests, given.dropout,
+        done, known,
+    )  # fmt: skip
+    if kept is not None:
+        (kept.parent / "table.md").write_text(table(rows) + "\n")
+        draw_ratios(rows, kept.parent)
     print(table(rows))
     return 0
 

@@ -62,16 +62,21 @@ class AttentiveProcess(nn.Module):
         mean, raw = self.latent_out(h.mean(dim=1)).chunk(2, dim=-1)
         return mean, 0.1 + 0.9 * torch.sigmoid(raw)
 
-    def decode(self, z: Tensor, x: Tensor, u: Tensor, at: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and deviation at points `at` (B, M, D), (B, M) each [unit of u], for a latent variable (B, width)."""
+    def local(self, x: Tensor, u: Tensor, at: Tensor) -> Tensor:
+        """What points `at` (B, M, D) hear from the context, points (B, N, D) with values (B, N): (B, M, width)."""
         h = self.local_in(torch.cat((x, u.unsqueeze(-1) / self.scale), dim=-1))
         for block in self.local_blocks:
             h = block(h, h, h)
         query, key = self.query(at), self.key(x)
         for block in self.cross_blocks:
             query = block(query, key, h)
+        return query
+
+    def decode(self, z: Tensor, local: Tensor, at: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and deviation at points `at` (B, M, D), (B, M) each [unit of u], for a latent variable (B, width) and what
+        `local` says of these points."""
         each = z.unsqueeze(1).expand(-1, at.shape[1], -1)
-        mean, raw = self.decoder(torch.cat((query, each, self.query(at)), dim=-1)).unbind(-1)
+        mean, raw = self.decoder(torch.cat((local, each, self.query(at)), dim=-1)).unbind(-1)
         return mean * self.scale, (nn.functional.softplus(raw) + _LEAST_DEVIATION) * self.scale
 
     def loss(self, x: Tensor, u: Tensor, at: Tensor, truth: Tensor) -> Tensor:
@@ -81,7 +86,7 @@ class AttentiveProcess(nn.Module):
         mean_c, sd_c = self.latent(x, u)
         mean_t, sd_t = self.latent(at, truth)
         z = mean_t + sd_t * torch.randn_like(sd_t)
-        mean, sd = self.decode(z, x, u, at)
+        mean, sd = self.decode(z, self.local(x, u, at), at)
         likelihood = -0.5 * (((truth - mean) / sd).square() + 2 * sd.log() + math.log(2 * math.pi))
         divergence = (
             (sd_c / sd_t).log() + (sd_t.square() + (mean_t - mean_c).square()) / (2 * sd_c.square()) - 0.5
@@ -101,10 +106,11 @@ class AttentiveProcess(nn.Module):
         """
         _checked(x, u, at, self.dimension)
         mean, sd = self.latent(x, u)
+        local = self.local(x, u, at)
         drawn = []
         for _ in range(samples):
             noise = torch.randn(mean.shape, dtype=mean.dtype, device=mean.device, generator=generator)
-            drawn.append(self.decode(mean + sd * noise, x, u, at))
+            drawn.append(self.decode(mean + sd * noise, local, at))
         means, deviations = (torch.stack(part) for part in zip(*drawn, strict=True))
         return Gaussian(means, deviations.square())
 

@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 
 import pytest
 import torch
 
-from sciml.experiments.papers.conservation_update import GRID, PROBLEMS, WAYS, WEIGHTS, front, main
+from sciml.experiments.papers.conservation_update import (
+    GRID,
+    PROBLEMS,
+    WAYS,
+    WEIGHTS,
+    beliefs,
+    front,
+    main,
+)
+from sciml.models.processes import AttentiveProcess
 
 
 @pytest.mark.parametrize("name", list(PROBLEMS))
@@ -28,14 +38,37 @@ def test_front_is_the_first_empty_point():
     assert float(WEIGHTS.sum()) == pytest.approx(1.0)
 
 
-def test_runs_and_keeps_rows_and_pictures(tmp_path, capsys):
-    words = ["--problems", "stefan", "--seeds", "0", "--updates", "3", "--functions", "8", "--tests", "2"]
-    assert main([*words, "--out", str(tmp_path / "out")]) == 0
+def test_active_dropout_draws_other_networks():
+    model = AttentiveProcess(2, width=8, heads=2, dropout=0.5)
+    with torch.no_grad():
+        model.decoder[0].weight[:, 8:16] = 0.0  # deaf to the latent variable
+    at_rest, active = (
+        beliefs(model.train(mode), PROBLEMS["stefan"], 0.6, 2, 0)[1] for mode in (False, True)
+    )
+    assert at_rest.mean.shape == active.mean.shape == (20, len(GRID))
+    assert float(at_rest.mean.std(dim=0).max()) < 1e-6 < float(active.mean.std(dim=0).min())
+
+
+def test_runs_goes_on_and_refuses_to_overwrite(tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(PROBLEMS, "stefan", replace(PROBLEMS["stefan"], tests=(0.6,)))
+    words = ["--problems", "stefan", "--updates", "3", "--functions", "8", "--tests", "1"]
+    words += ["--out", str(tmp_path / "out")]
+    assert main([*words, "--seeds", "0", "--models", "process", "--dropout", "0.1"]) == 0
+    first = (tmp_path / "out" / "rows.csv").read_text()
+    with pytest.raises(SystemExit, match="2"):
+        main([*words, "--seeds", "0"])
+    assert "rows.csv exists; give --resume" in capsys.readouterr().err
+    assert main([*words, "--seeds", "0", "1", "--models", "gaussian", "--resume"]) == 0
+    second = (tmp_path / "out" / "rows.csv").read_text()
+    assert second.startswith(first)
     with open(tmp_path / "out" / "rows.csv") as stream:
         rows = list(csv.DictReader(stream))
-    assert {(r["model"], r["way"]) for r in rows} == {(m, w) for m in ("process", "gaussian") for w in WAYS}
+    assert {(r["model"], r["way"]) for r in rows} == {
+        (m, w) for m in ("process", "dropout", "gaussian") for w in WAYS
+    }
+    assert len(rows) == len(WAYS) * (2 + 2)
     for row in rows:
-        held = row["way"] != "none"
-        assert (abs(float(row["|mass error|"])) < 1e-12) == held
-    assert len(list((tmp_path / "out").glob("*.png"))) == 2
-    assert "| stefan 0.6 | process | conditioned |" in capsys.readouterr().out
+        assert (abs(float(row["|mass error|"])) < 1e-12) == (row["way"] != "none")
+    names = {path.name for path in (tmp_path / "out").glob("*.png")}
+    assert {"ratios.png", "stefan-0.6-dropout-seed-0.png", "stefan-0.6-gaussian-seed-0.png"} <= names
+    assert "| stefan 0.6 | process | conditioned |" in (tmp_path / "out" / "table.md").read_text()

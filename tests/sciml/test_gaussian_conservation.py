@@ -5,15 +5,22 @@ from __future__ import annotations
 import pytest
 import torch
 
+from sciml.constraints import Nonlinear, Quadratic
 from sciml.constraints.gaussian import (
     Gaussian,
     condition,
     conditional_log_density,
+    forecast,
     mixture,
+    moments,
+    parts,
     project_mean,
     smooth,
+    through,
     trapezoid,
 )
+from sciml.domains import Grid
+from sciml.metrics.gaussian import gaussian_crps
 
 POINTS = torch.linspace(0.0, 1.0, 21, dtype=torch.float64)
 
@@ -180,6 +187,115 @@ def test_conditional_density_is_that_of_the_joint_distribution():
     )
 
 
+def test_rows_of_moments_and_parts_are_integrals():
+    u = 2.0 + 3.0 * POINTS
+    mass, first, second = (moments(POINTS, 3) @ u).tolist()
+    assert mass == pytest.approx(3.5, abs=1e-12)
+    assert first == pytest.approx(2.0, abs=3e-3) and second == pytest.approx(2 / 3 + 3 / 4, abs=4e-3)
+    pieces = parts(POINTS, [0, 5, 20])
+    assert (pieces @ u).tolist() == pytest.approx([0.5 + 0.09375, 3.5 - 0.59375], abs=1e-12)
+    assert torch.allclose(pieces.sum(dim=0), trapezoid(POINTS), atol=1e-15)
+    found = condition(independent(), pieces, torch.tensor([0.1, 0.9], dtype=torch.float64))
+    assert torch.allclose(pieces @ found.mean, torch.tensor([0.1, 0.9]).double(), atol=1e-12)
+
+
+def test_a_linear_constraint_as_a_map_is_conditioning():
+    """J Sigma J' of the projection in the metric of Sigma^-1 is Sigma - Sigma G' S^-1 G Sigma."""
+    prior, g, b = correlated(2), sums(), torch.tensor([0.7, 0.2], dtype=torch.float64)
+
+    def project(u: torch.Tensor) -> torch.Tensor:
+        moved = Gaussian(u, prior.spread, prior.added)
+        return condition(moved, g, b).mean
+
+    mapped, expected = through(prior, project), condition(prior, g, b)
+    assert torch.allclose(mapped.mean, expected.mean, atol=1e-12)
+    assert torch.allclose(mapped.covariance, expected.covariance, atol=1e-10)
+
+
+def test_an_affine_map_of_what_is_conditioned_already():
+    prior = condition(correlated(2), sums(), torch.tensor([0.7, 0.2], dtype=torch.float64))
+    a = torch.randn(21, 21, dtype=torch.float64, generator=generator(5)) / 5
+    found = through(prior, lambda u: u @ a.T + 1.0, noise=0.03)
+    assert torch.allclose(found.mean, prior.mean @ a.T + 1.0, atol=1e-12)
+    expected = a @ prior.covariance @ a.T + 0.03 * torch.eye(21, dtype=torch.float64)
+    assert torch.allclose(found.covariance, expected, atol=1e-10)
+
+
+def test_uncertainty_after_a_nonlinear_constraint_is_that_of_projected_draws():
+    grid = Grid((12,), (1.0,))
+    energy = Nonlinear(grid, Quadratic(grid), 0.5)
+    mean = 1 + 0.3 * torch.sin(torch.arange(12, dtype=torch.float64))
+    prior = Gaussian(mean, 4e-4 * (1 + torch.rand(12, dtype=torch.float64, generator=generator(7))))
+    drawn = prior.sample(10_000, generator(8)).unsqueeze(1)
+    with torch.no_grad():
+        found = through(prior, lambda u: energy.project(u), shape=(1, 12))
+        projected = energy.project(drawn).squeeze(1)
+    gap = (torch.cov(projected.T) - found.covariance).abs().max() / found.covariance.abs().max()
+    assert float(gap) < 0.05  # the noise of so many draws is about 0.03
+    assert float((projected.mean(dim=0) - found.mean).abs().max()) < 2e-3
+    # Nothing is left along the gradient of what is held, where there was something before.
+    slope = found.mean / found.mean.norm()
+    assert float(slope @ found.covariance @ slope) < 1e-16 < float(slope @ prior.covariance @ slope)
+
+
+def test_sums_hold_along_a_rollout_and_say_something_of_what_they_do_not_fix():
+    """Diffusion with a wrong diffusivity: mass and subdomain balance from the flux, beside beliefs without them."""
+    n = len(POINTS)
+
+    def diffuse(u: torch.Tensor, k: float) -> torch.Tensor:
+        pad = torch.cat((u[..., :1], u, u[..., -1:]), dim=-1)
+        return u + k * pad.diff(n=2, dim=-1)
+
+    truth, frames = torch.exp(-50 * (POINTS - 0.3) ** 2), []
+    for _ in range(8):
+        truth = diffuse(truth, 0.4)
+        frames.append(truth)
+    rows = torch.stack((parts(POINTS, [0, 10])[0], parts(POINTS, [10, 20])[0]))
+    start = Gaussian(torch.exp(-50 * (POINTS - 0.3) ** 2), torch.full((n,), 1e-4, dtype=torch.float64))
+
+    def step(belief: Gaussian) -> Gaussian:
+        return through(belief, lambda u: diffuse(u, 0.2), noise=1e-3 * belief.mean.square() + 1e-8)
+
+    values = torch.stack([rows @ f for f in frames])
+    held = forecast(step, start, rows, values)
+    free = start
+    for belief, b in zip(held, values, strict=True):
+        free = step(free)
+        assert torch.allclose(rows @ belief.mean, b, atol=1e-12)
+        assert float((rows @ belief.covariance @ rows.T).abs().max()) < 1e-15
+        assert float(torch.linalg.eigvalsh(belief.covariance).min()) > -1e-12
+        assert bool((belief.variance <= free.variance * (1 + 1e-9)).all())
+    errors = [float((b.mean - frames[-1]).square().mean()) for b in (free, held[-1])]
+    assert errors[1] < errors[0]
+    for factor in (step(held[-1]).added, step(held[-1]).removed):
+        assert factor is not None and factor.shape[-1] <= n  # does not grow with time
+
+
+def test_a_score_is_trained_through_the_projection():
+    """CRPS of what comes out, by gradients through mean and variance of `condition`."""
+    g, b = sums(1), torch.tensor([0.5], dtype=torch.float64)
+    truth = torch.rand(21, dtype=torch.float64, generator=generator(4))
+    truth = truth + 0.5 - truth @ g[0]
+
+    def score(mean: torch.Tensor, log_deviation: torch.Tensor) -> torch.Tensor:
+        found = condition(Gaussian(mean, (2 * log_deviation).exp()), g, b)
+        return gaussian_crps(found.mean, found.variance.sqrt(), truth).mean()
+
+    mean = torch.zeros(21, dtype=torch.float64, requires_grad=True)
+    deviation = torch.full((21,), -1.0, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(score, (mean, deviation), fast_mode=True)
+    optimizer = torch.optim.Adam((mean, deviation), 0.15)
+    first = float(score(mean, deviation).detach())
+    for _ in range(60):
+        optimizer.zero_grad()
+        loss = score(mean, deviation)
+        loss.backward()
+        optimizer.step()
+    assert float(loss.detach()) < 0.1 * first
+    found = condition(Gaussian(mean.detach(), (2 * deviation.detach()).exp()), g, b)
+    assert float((found.mean @ g[0] - 0.5).abs()) < 1e-12
+
+
 @pytest.mark.parametrize(
     "call, words",
     [
@@ -197,6 +313,10 @@ def test_conditional_density_is_that_of_the_joint_distribution():
         (lambda: Gaussian.dense(torch.zeros(2), -torch.eye(2)), "not positive definite"),
         (lambda: trapezoid(torch.tensor([0.0, 0.0])), "ascending"),
         (lambda: smooth(independent(), 1.0), "correlation=1"),
+        (lambda: parts(POINTS, [0, 30]), "edges \\[0, 30\\] for 21 points"),
+        (lambda: moments(POINTS, 0), "count=0"),
+        (lambda: through(independent(), torch.sin, (2, 11)), "expected 21 in all"),
+        (lambda: through(independent(), torch.sin, noise=-1.0), "noise of -1"),
     ],
 )
 def test_refusals(call, words):
