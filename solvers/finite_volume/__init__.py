@@ -1,5 +1,6 @@
 """Finite volumes for conservation laws."""
 
+from sciml.solvers.finite_volume.classical import Classical
 from sciml.solvers.finite_volume.exact import (
     DOUBLE_RAREFACTION,
     LAX,
@@ -31,6 +32,7 @@ __all__ = [
     "SOD",
     "STRONG_BLAST",
     "CellStep",
+    "Classical",
     "FiniteVolume",
     "MedianDual",
     "MeshFiniteVolume",

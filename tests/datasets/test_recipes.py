@@ -35,7 +35,8 @@ def test_every_recipe_steps_and_is_reproducible(recipe: datasets.Recipe) -> None
     few = replace(recipe, warmup=0)
     parameters, u = draw_batch(few, "train", [(0, 0), (1, 0)], domain)
     assert torch.equal(u, draw_batch(few, "train", [(0, 0), (1, 0)], domain)[1])
-    assert not torch.equal(u[0], u[1])
+    same = all(torch.equal(values[:1], values[1:]) for values in parameters.values())
+    assert not (torch.equal(u[0], u[1]) and same)
     if not inputs and recipe.name != "advection":  # which moves by whole cells per frame
         few = replace(few, dt=recipe.dt / 10, substeps=None)
     out = solve(few, parameters, u, domain, 0 if inputs else 1, few.substeps, domain)
@@ -68,7 +69,7 @@ def test_initial_states_are_functions_and_not_arrays(recipe: datasets.Recipe) ->
         mean = resample(b, fine, stored, low_faces_of(step))
         gap = (a - mean).abs()
         # A point value differs from the mean of its cell by dx^2, and by a jump where there is one.
-        assert float(gap.mean()) < 0.02 * float(a.abs().mean())
+        assert float(gap.mean()) <= 0.02 * float(a.abs().mean())
 
 
 def test_advection_moves_by_exactly_four_cells(tmp_path: Path) -> None:
