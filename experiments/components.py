@@ -26,6 +26,7 @@ from typing import Any, Literal, Union, cast, get_args, get_origin, get_type_hin
 
 from torch import nn
 
+from sciml.constraints.base import Constraint
 from sciml.errors import UserError
 from sciml.extras import require
 
@@ -357,6 +358,9 @@ def build(component: Component, where: str, part: str, facts: Mapping[str, Any] 
     """
     facts = facts or {}
     cls, plain, nested = _checked(component, where, part, tuple(facts))
+    if part != "constraint" and issubclass(cls, Constraint):
+        # Inside another part it is told what it is told elsewhere: `channels` means the ones it acts on.
+        facts = {name: value for name, value in facts.items() if name in FILLED["constraint"]}
     arguments = dict(plain)
     for name, value in nested.items():
         if isinstance(value, Mapping):

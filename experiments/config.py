@@ -176,6 +176,7 @@ class Variant:
         network: component; numbers of channels, dimension and domain come from the data unless given.
         objective: component of the training loss; a regulariser is `Regularized` around another one.
         constraint: component of the hard constraint in the loop, none if left out.
+        constrained: "always", or "rollouts": trained as if there were no constraint, and held in rollouts.
         residual: the network predicts the change of the state (in normalised units).
         normalized: network and loss see each channel with its mean taken off and divided by its standard
             deviation, both of the training split.
@@ -188,11 +189,16 @@ class Variant:
     network: str | dict[str, Any]
     objective: str | dict[str, Any] = "OneStep"
     constraint: str | dict[str, Any] | None = None
+    constrained: Literal["always", "rollouts"] = "always"
     residual: bool = True
     normalized: bool = True
     delta: bool = False
     hold: list[str] = field(default_factory=list)
     training: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.constrained != "always" and self.constraint is None:
+            raise ValueError(f"constrained is {self.constrained!r}, and there is no constraint; give one.")
 
 
 @dataclass(frozen=True)
@@ -206,6 +212,8 @@ class EvaluationSettings:
         pictures: draw truth, prediction and error of the best, median and worst trajectory.
         metrics: functions of your own, `path/to/file.py:function` or a dotted name, (pred, ref) (B, T, C, *points)
             twice -> (B, T, C) or (B, T).
+        violations: components of constraints by a name of your own: how far every state of every rollout is from
+            them, the rollout's first state being the one before. They hold nothing.
         laboratory: true states at which Jacobians, Lyapunov exponents and responses are measured; 0 for none.
         chunk: test trajectories that are rolled out at the same time; fewer take less memory.
     """
@@ -215,6 +223,7 @@ class EvaluationSettings:
     solvers: tuple[int, ...] = (2, 4, 8)
     pictures: bool = True
     metrics: tuple[str, ...] = ()
+    violations: dict[str, Any] = field(default_factory=dict)
     laboratory: int = 9
     chunk: int = 64
 
@@ -460,6 +469,10 @@ def read_study(tree: Mapping[str, Any], where: str) -> Study:
     training = tree.get("training")
     if isinstance(training, Mapping):
         plain["training"] = _without_components(training)
+    violations = {}
+    if isinstance(tree.get("evaluation"), Mapping):
+        plain["evaluation"] = {k: v for k, v in tree["evaluation"].items() if k != "violations"}
+        violations = _violations(tree["evaluation"].get("violations"), where)
     study: Study = _typed(Study, {"title": tree["name"], **plain}, where)
     if isinstance(training, Mapping):
         chosen = {**asdict(study.training), **{k: training[k] for k in CHOSEN if k in training}}
@@ -468,7 +481,8 @@ def read_study(tree: Mapping[str, Any], where: str) -> Study:
     for name, variant in study.variants.items():
         parts: dict[str, Any] = {part: dict(value) for part, value in taken.get(name, {}).items()}
         variants[name] = replace(variant, **parts)
-    study = replace(study, variants=variants)
+    evaluation = replace(study.evaluation, violations=violations)
+    study = replace(study, variants=variants, evaluation=evaluation)
     for name, variant in study.variants.items():
         study.settings(name)
         for part in PARTS:
@@ -481,6 +495,21 @@ def read_study(tree: Mapping[str, Any], where: str) -> Study:
                 f"{where}: references has {name!r}; expected variants, {', '.join(study.variants)}."
             )
     return study
+
+
+def _violations(given: Any, where: str) -> dict[str, Any]:
+    """Constraints to be measured by, checked against their classes."""
+    from sciml.experiments import components
+
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping):
+        raise UserError(
+            f"{where}: evaluation.violations is {given!r}; expected constraints by name, such as {{mass: ConservedMean}}."
+        )
+    for name, component in given.items():
+        components.check(component, f"evaluation.violations.{name}", "constraint")
+    return {str(name): component for name, component in given.items()}
 
 
 def load_study(name_or_path: str, options: Sequence[tuple[str, Any]] = ()) -> Study:
@@ -505,6 +534,12 @@ def as_tree(study: Study) -> dict[str, Any]:
     tree = asdict(study)
     for name in ("solvers", "metrics"):
         tree["evaluation"][name] = list(tree["evaluation"][name])
+    # What says nothing is left out, so that runs from before there was such a setting stay what they were.
+    if not tree["evaluation"]["violations"]:
+        del tree["evaluation"]["violations"]
+    for variant in tree["variants"].values():
+        if variant["constrained"] == "always":
+            del variant["constrained"]
     return tree
 
 

@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sciml.constraints.base import Constraint
 from sciml.domains import Domain
 from sciml.errors import UserError
 from sciml.experiments.contestants import Contestant, Course, cpu_seconds_per_step
@@ -28,7 +29,16 @@ from sciml.experiments.files import load_tensors, save_tensors
 from sciml.experiments.plan import Plan
 from sciml.experiments.reference import Reference, Stream
 from sciml.experiments.scores import Evaluation, Expense, Rival, Scores
-from sciml.experiments.tally import BINS, Invariants, Ruler, Tally, Truth, UserMetric, samples_first
+from sciml.experiments.tally import (
+    BINS,
+    WITHOUT_TRUTH,
+    Invariants,
+    Ruler,
+    Tally,
+    Truth,
+    UserMetric,
+    samples_first,
+)
 from sciml.odes.base import ODE
 from sciml.pdes.base import PDE
 from sciml.trajectory import channel_names
@@ -53,7 +63,13 @@ def invariants_of(equation: PDE | ODE | None, domain: Domain) -> Invariants | No
     return values
 
 
-def survey(reference: Reference, plan: Plan, metrics: Mapping[str, UserMetric], most: int = 64) -> Ruler:
+def survey(
+    reference: Reference,
+    plan: Plan,
+    metrics: Mapping[str, UserMetric],
+    violations: Mapping[str, Constraint] | None = None,
+    most: int = 64,
+) -> Ruler:
     """The ruler for a truth, from at most `most` of its stored frames: range, mean, spread, and change per step."""
     chosen = sorted(set(np.linspace(0, reference.reach - 1, most).round().astype(int).tolist()))
     low: Tensor | None = None
@@ -87,6 +103,7 @@ def survey(reference: Reference, plan: Plan, metrics: Mapping[str, UserMetric], 
         scale,
         math.sqrt(change / count),
         metrics,
+        violations or {},
     )
 
 
@@ -148,6 +165,7 @@ def evaluate(
     invariants: Callable[[slice], Invariants | None] | None = None,
     floor: np.ndarray | None = None,
     metrics: Mapping[str, UserMetric] | None = None,
+    violations: Mapping[str, Constraint] | None = None,
     chunk: int = 64,
     diary: Diary | None = None,
     progress: Callable[[int, int, str], None] | None = None,
@@ -162,6 +180,7 @@ def evaluate(
         invariants: samples -> (state -> name -> (b,)), to measure their drift.
         floor: (F,) relative discretisation error of the stored data at each step from 0, if measured.
         metrics: the user's own, name -> f(pred, ref) (B, T, C, *points) twice -> (B, T, C) or (B, T).
+        violations: constraints that states are measured by, by name; the initial state is the one before.
         chunk: samples rolled out at the same time.
         diary: where the state of the evaluation is written down.
         progress: called with the steps done, those in all, and a remark.
@@ -172,7 +191,7 @@ def evaluate(
     steps = reference.reach if steps is None else steps
     known = reference.known(steps)
     plan = Plan(steps, trained_steps, known)
-    ruler = survey(reference, plan, metrics or {})
+    ruler = survey(reference, plan, metrics or {}, violations)
     diary = diary or Diary(None, "")
     entry = diary.read()
     done: list[list[dict[str, Tensor]]] = entry.get("done", [])
@@ -342,7 +361,7 @@ def _scores(contestant: Contestant, kept: Mapping[str, Tensor], plan: Plan, cost
     for name, value in kept.items():
         if name.startswith("value "):
             metric = name.removeprefix("value ")
-            rows = value if metric.startswith("drift ") else value[:compared]
+            rows = value if metric.startswith(WITHOUT_TRUTH) else value[:compared]
             values[metric] = rows.numpy()
         elif name.startswith("spectrum at "):
             whole = value[torch.isfinite(value).all(dim=1)]

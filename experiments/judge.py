@@ -13,9 +13,19 @@ import torch
 from torch import Tensor, nn
 
 import sciml.datasets as datasets
+from sciml.constraints import Constraint
 from sciml.domains import Cloud, Domain, Grid, Mesh, Point
 from sciml.errors import UserError
-from sciml.experiments import baselines, contestants, data, evaluate, evaluate_map, storage, surrogates
+from sciml.experiments import (
+    baselines,
+    components,
+    contestants,
+    data,
+    evaluate,
+    evaluate_map,
+    storage,
+    surrogates,
+)
 from sciml.experiments.config import Study, as_tree
 from sciml.experiments.evaluate import Diary, invariants_of
 from sciml.experiments.laboratory import add_laboratory
@@ -253,6 +263,7 @@ def _compete(
             invariants=field.invariants,
             floor=floor,
             metrics=load_metrics(asked.metrics),
+            violations=_violations(asked.violations, reference.domain),
             chunk=asked.chunk,
             diary=diary,
             progress=lambda done, total, note: task.update(done, note, total),
@@ -276,6 +287,15 @@ def _compete(
             task.update(names)
     storage.save(result, out)
     diary.close()
+
+
+def _violations(asked: Mapping[str, components.Component], domain: Domain) -> dict[str, Constraint]:
+    """The constraints that states are measured by, made for a domain."""
+    facts = surrogates.of_domain(domain)
+    return {
+        name: components.build(component, f"evaluation.violations.{name}", "constraint", facts)
+        for name, component in asked.items()
+    }
 
 
 def _fingerprint(study: Study, dataset: datasets.Dataset, paths: Paths) -> str:

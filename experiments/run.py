@@ -363,6 +363,7 @@ COLUMNS = {
 
 def summary_text(numbers: Mapping[str, Any]) -> str:
     """The table and the verdicts of a summary as text for a terminal."""
+    from sciml.experiments.tally import WITHOUT_TRUTH
     from sciml.experiments.verdict import in_words
 
     rows = numbers["table"]
@@ -370,7 +371,7 @@ def summary_text(numbers: Mapping[str, Any]) -> str:
     wanted = [key for key in COLUMNS if any(row.get(key) is not None for row in rows)] if rolled else []
     wanted += [f"{name}_last" for name in numbers.get("own", ())]
     for row in rows:
-        prefixes = ("drift ",) if rolled else ("relative_l2", "cost_seconds", "parameters")
+        prefixes = WITHOUT_TRUTH if rolled else ("relative_l2", "cost_seconds", "parameters")
         wanted += [
             k
             for k in row

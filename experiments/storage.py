@@ -16,6 +16,7 @@ from sciml.errors import UserError
 from sciml.experiments.bootstrap import interval
 from sciml.experiments.evaluate import correlation_steps
 from sciml.experiments.scores import Evaluation, Expense, Rival, Scores
+from sciml.experiments.tally import WITHOUT_TRUTH
 from sciml.experiments.verdict import verdicts
 from sciml.trajectory import Field
 
@@ -49,6 +50,15 @@ def tidy_rows(
         for metric, when in moments.items():
             for sample, value in enumerate(when):
                 yield scores.name, scores.seed, sample, int(value), int(value) * dt, metric, float(value)
+        for metric, values in scores.values.items():
+            if not metric.startswith(WITHOUT_TRUTH):
+                continue
+            # Of all steps, until a rollout has blown up.
+            filled = np.where(np.isfinite(values), values, -np.inf)
+            for sample, row in enumerate(filled.argmax(axis=0)):
+                lead, value = int(evaluation.leads[row]), float(filled[row, sample])
+                if value > -np.inf:
+                    yield scores.name, scores.seed, sample, lead, lead * dt, f"largest {metric}", value
 
 
 def summary(evaluation: Evaluation, threshold: float = 0.8) -> dict[str, Any]:
@@ -75,7 +85,7 @@ def summary(evaluation: Evaluation, threshold: float = 0.8) -> dict[str, Any]:
         entry["blown_up"] = float(np.mean([s.blow_up <= evaluation.steps for s in group]))
         entry["frozen"] = float(np.mean([s.freeze <= evaluation.steps for s in group]))
         for key in group[0].values:
-            if key.startswith("drift ") or key in evaluation.own:
+            if key.startswith(WITHOUT_TRUTH) or key in evaluation.own:
                 values = [s.values[key] for s in group]
                 per_seed = [float(np.nanmax(v)) if np.isfinite(v).any() else math.nan for v in values]
                 if key in evaluation.own:

@@ -61,11 +61,10 @@ class Facts:
         """Constructor arguments of "network", "constraint" or "objective" that the data decide, by name."""
         count = len(self.channels)
         given: dict[str, Any] = {
+            **of_domain(self.domain),
             "in_channels": len(channel_names(self.inputs, self.domain.dimension)) or count,
             "out_channels": count,
             "channels": count,
-            "dimension": self.domain.dimension,
-            "domain": self.domain,
             "mean": self.mean,
             "std": self.std,
             "dt": self.dt,
@@ -73,13 +72,10 @@ class Facts:
         if self.recipe is not None:
             given["recipe"] = self.recipe
         if isinstance(self.domain, Grid):
-            given["grid"] = self.domain
             given |= {"lengths": self.domain.lengths, "origin": self.domain.origin}
             given["periodic"] = self.domain.periodic
         if self.initial is not None:
             given |= {"initial": self.initial, "horizon": self.horizon}
-        if isinstance(self.domain, Mesh):
-            given["mesh"] = self.domain
         return {name: value for name, value in given.items() if name in components.FILLED[part]}
 
     def to_plain(self) -> dict[str, Any]:
@@ -118,6 +114,16 @@ class Facts:
             plain.get("delta_std"),
             plain.get("recipe"),
         )
+
+
+def of_domain(domain: Domain) -> dict[str, Any]:
+    """Constructor arguments that the domain decides, all that constraints are told, by name."""
+    given: dict[str, Any] = {"dimension": domain.dimension, "domain": domain}
+    if isinstance(domain, Grid):
+        given["grid"] = domain
+    if isinstance(domain, Mesh):
+        given["mesh"] = domain
+    return given
 
 
 def _increment(variant: Variant, facts: Facts, name: str) -> tuple[Tensor | None, Tensor | None]:
@@ -246,7 +252,7 @@ def build(variant: Variant, facts: Facts, *, seed: int, name: str = "variant") -
             variant.constraint, where, "constraint", facts.arguments("constraint")
         )
         try:
-            f = wrappers.Constrained(f, constraint)
+            f = wrappers.Constrained(f, constraint, in_training=variant.constrained == "always")
             constraint.prepare(len(facts.channels))
         except (TypeError, ValueError) as error:
             raise UserError(f"{where}: {error}") from error

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
+from sciml.constraints.base import Constraint
 from sciml.domains import Cloud, Domain, Grid, Point
 from sciml.errors import UserError
 from sciml.experiments.plan import BLOCKS, Plan
@@ -32,6 +33,8 @@ FREEZE_RATIO, FREEZE_STEPS = 0.01, 10
 BINS = 128
 # States of a system without space are kept themselves, thinned to at most so many numbers.
 SERIES = 2_000_000
+# Beginnings of the names of what is measured without the truth, to the end of a rollout.
+WITHOUT_TRUTH = ("drift ", "violation ")
 
 UserMetric = Callable[[Tensor, Tensor], Tensor]
 Invariants = Callable[[Tensor], Mapping[str, Tensor]]
@@ -50,6 +53,7 @@ class Ruler:
         shift: per channel (C,), their mean.
         change: root mean square of a step's change in the data, all points and channels together.
         metrics: the user's own, by name.
+        violations: constraints that states are measured by, by name.
     """
 
     plan: Plan
@@ -61,6 +65,7 @@ class Ruler:
     scale: Tensor
     change: float
     metrics: Mapping[str, UserMetric]
+    violations: Mapping[str, Constraint] = field(default_factory=dict)
 
     @cached_property
     def grid(self) -> Grid | None:
@@ -140,6 +145,7 @@ class Tally:
         count = contestants * self.batch
         plan = ruler.plan
         self._invariants = invariants
+        self._begin = u0
         self._first: dict[str, tuple[Tensor, Tensor]] = {}
         if invariants is not None:
             sizes = invariants(u0.double().abs())
@@ -231,8 +237,14 @@ class Tally:
     ) -> None:
         ruler, w, many = self.ruler, self.ruler.weights, self.contestants
         values: dict[str, Tensor] = {}
+        state = frame[:, 0] if ruler.spatial else frame[:, 0, :, 0]
+        if ruler.violations:
+            first = self._begin.double().repeat(many, *[1] * (state.ndim - 1))
+            alive = self.kept["alive"].reshape(-1, *[1] * (state.ndim - 1))
+            seen = torch.where(alive, state, first)  # what has blown up is not asked about
+            for name, constraint in ruler.violations.items():
+                values[f"violation {name}"] = constraint.violation(seen, previous=first)
         if self._invariants is not None:
-            state = frame[:, 0] if ruler.spatial else frame[:, 0, :, 0]
             parts = [self._invariants(part) for part in state.split(self.batch)]
             for name, (first, size) in self._first.items():
                 value = torch.cat([part[name] for part in parts])

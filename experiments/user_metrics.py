@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from sciml.errors import UserError
 from sciml.experiments import components
-from sciml.experiments.tally import UserMetric
+from sciml.experiments.tally import WITHOUT_TRUTH, UserMetric
 
 # Names that the evaluation's own numbers have.
 TAKEN = (
@@ -33,7 +33,7 @@ def load_metrics(paths: Sequence[str]) -> dict[str, UserMetric]:
     for path in paths:
         found = components.find_function(path, "evaluation.metrics")
         name = path.rpartition(":")[2].rpartition(".")[2]
-        if name in out or name in TAKEN or name.startswith("drift "):
+        if name in out or name in TAKEN or name.startswith(WITHOUT_TRUTH):
             raise UserError(
                 f"evaluation.metrics: {path!r} is called {name!r}, as another metric is; rename the function."
             )

@@ -255,16 +255,20 @@ class NormalizedMap(nn.Module):
 
 
 class Constrained(_Around):
-    """constraint.project(f(u), previous=u): every output is admissible, in training and in rollouts.
+    """constraint.project(f(u), previous=u): every output is admissible, in training and in rollouts alike.
 
     Args:
         f: map between states in physical units.
         constraint: the admissible set.
         context: targets that are the same in every call, such as the means of the state that a rollout starts from:
             held to these, and not to the state before, rounding does not add up.
+        in_training: False leaves f as it is in training mode, so that it never sees the constraint that holds its
+            rollouts in evaluation mode.
     """
 
-    def __init__(self, f: Map, constraint: Constraint, context: Context | None = None) -> None:
+    def __init__(
+        self, f: Map, constraint: Constraint, context: Context | None = None, in_training: bool = True
+    ) -> None:
         super().__init__()
         if not isinstance(constraint, Constraint):
             raise TypeError(
@@ -273,13 +277,21 @@ class Constrained(_Around):
         self.f = f
         self.constraint = constraint
         self.context = context
+        self.in_training = in_training
+
+    @property
+    def _free(self) -> bool:
+        return self.training and not self.in_training
 
     def forward(self, u: Tensor, lead: Tensor | None = None) -> Tensor:
-        return self.constraint.project(_called(self.f, u, lead), previous=u, context=self.context)
+        found = _called(self.f, u, lead)
+        return found if self._free else self.constraint.project(found, previous=u, context=self.context)
 
     def ahead(self, u: Tensor) -> Tensor:
         """The next states, (B, m, C, *points), each projected with u before it."""
         states = ahead(self.f, u)
+        if self._free:
+            return states
         held = [self.constraint.project(v, previous=u, context=self.context) for v in states.unbind(1)]
         return torch.stack(held, dim=1)
 

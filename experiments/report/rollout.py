@@ -15,6 +15,7 @@ from sciml.experiments.report import figures
 from sciml.experiments.report.html import Page, png, write, yaml_block
 from sciml.experiments.scores import Evaluation
 from sciml.experiments.storage import load, summary
+from sciml.experiments.tally import WITHOUT_TRUTH
 from sciml.experiments.wording import duration, number
 from sciml.trajectory import channel_names
 
@@ -32,7 +33,12 @@ COLUMNS = (
 def table_of(numbers: Mapping[str, Any]) -> tuple[list[str], list[list[str]], list[str]]:
     """Head, rows and row kinds of the main table from a `summary`."""
     drifts = sorted(
-        {k for row in numbers["table"] for k in row if k.startswith("drift ") and not k.endswith("_range")}
+        {
+            k
+            for row in numbers["table"]
+            for k in row
+            if k.startswith(WITHOUT_TRUTH) and not k.endswith("_range")
+        }
     )
     own = tuple((f"{name}, last step", f"{name}_last") for name in numbers["own"])
     columns = [c for c in (*COLUMNS, *own) if any(c[1] in row for row in numbers["table"])]

@@ -26,6 +26,9 @@ from sciml.experiments.wording import number
 
 MIB = 2**20
 
+LARGEST = "largest "
+"""Beginning of the names of what each rollout has one number of, the largest of all its steps."""
+
 
 def write_scores(path: Path, plan: Plan, rows: Sequence[Row]) -> None:
     """study.csv: every score of every training, tidy, and a line with the metric "failed" for what has none."""
@@ -82,6 +85,9 @@ def _medians(row: Row, samples: Sequence[int], cap: float) -> dict[str, np.ndarr
     for metric in row.scores["metric"].unique():
         if metric in moments:
             continue
+        if metric.startswith(LARGEST):  # each rollout has its own, none where it blew up at once
+            out[metric] = _largest(row, metric, samples)
+            continue
         if "lead_step" not in row.scores:
             for split in row.scores["split"].unique():
                 out[f"{metric} {split}"] = median(row.values(metric, split, samples, cap))
@@ -96,6 +102,13 @@ def _medians(row: Row, samples: Sequence[int], cap: float) -> dict[str, np.ndarr
     if "blow_up_step" in known:
         out["stable"] = row.stable(samples).mean(axis=1)
     return out
+
+
+def _largest(row: Row, metric: str, samples: Sequence[int]) -> np.ndarray[Any, Any]:
+    """The largest over steps and rollouts of each training (seeds,), NaN where there is none."""
+    values = row.moments(metric, samples)
+    worst = np.where(np.isfinite(values), values, -np.inf).max(axis=1, initial=-np.inf)
+    return np.where(worst > -np.inf, worst, np.nan)
 
 
 def spent(row: Row, seed: int) -> dict[str, Any]:
@@ -172,6 +185,8 @@ def table(
     rollouts = any(row.steps for row in group.rows)
     if rollouts:
         head.append("stable")
+    laws = _laws(group)
+    head += [f"worst {law.removeprefix(LARGEST)}" for law in laws]
     head += ["failed", "updates", "wall s", "CPU s", "peak MiB", "own MiB"]
     lines = []
     for row in group.rows:
@@ -188,6 +203,10 @@ def table(
         if rollouts:
             share = stability(row, group.samples, how.level)
             cells.append("—" if share is None else f"{share.value:.0%} [{share.low:.0%}, {share.high:.0%}]")
+        for law in laws:
+            worst = _largest(row, law, group.samples)
+            known = worst[np.isfinite(worst)]
+            cells.append(f"{known.max():.1e}" if len(known) else "—")
         failed = sum(row.failure(seed) is not None for seed in row.seeds)
         cells.append(f"{failed}/{len(row.seeds)}")
         cells += _budget(row)
@@ -195,6 +214,12 @@ def table(
         lines.append((float(middle), (row, cells)))
     lines.sort(key=lambda line: line[0])  # equal ones stay in the order of the study
     return head, [line for _, line in lines]
+
+
+def _laws(group: Group) -> list[str]:
+    """Metrics of the constraints that the rows of a group are measured by."""
+    found = [m for row in group.rows for m in row.scores["metric"].unique()]
+    return list(dict.fromkeys(m for m in found if m.startswith(f"{LARGEST}violation ") and " on " not in m))
 
 
 def _is_baseline(plan: Plan, group: Group, row: Row) -> bool:
@@ -230,7 +255,8 @@ EXPLANATION = (
     "baseline is the geometric mean of error over error for the same seed and initial state, with a {level:.0%} interval "
     "from {draws:,} bootstrap draws of seeds and initial states; below one is better. What blew up, failed, or is worse "
     "than {cap:g} counts as {cap:g}. Stable is the share of rollouts that reach the end, with Wilson's {level:.0%} "
-    "interval, those of failed trainings counting as not stable. Wall time, CPU time and memory are medians over the "
+    "interval, those of failed trainings counting as not stable; a worst violation is the largest over steps, rollouts and "
+    "seeds, until a rollout blows up. Wall time, CPU time and memory are medians over the "
     "trainings; peak memory is that of the training's own process, own memory what it took beyond program, data and "
     "weights."
 )

@@ -21,6 +21,7 @@ from sciml.objectives.refinement import Refinement
 from sciml.objectives.regularized import Regularized
 from sciml.objectives.residual import Collocation, Residual
 from sciml.objectives.schedules import Constant, Doubling, Geometric, Plateau, Ramp, Schedule, Stairs
+from sciml.objectives.soft_constraint import SoftConstraint
 from sciml.objectives.starts import Diverted, FreeSteps, Noise, RandomWalkNoise, Start
 from sciml.objectives.terms import Term
 from sciml.objectives.unrolled import OneStep, Unrolled
@@ -81,6 +82,7 @@ __all__ = [
     "Residual",
     "Schedule",
     "Sobolev",
+    "SoftConstraint",
     "SolverDefect",
     "SparseTeacherForcing",
     "Stairs",

@@ -156,3 +156,12 @@ def test_coordinates_are_further_channels_centred_and_of_unit_size():
     assert ratio == pytest.approx(1 / 3, abs=1e-5)
     with pytest.raises(TypeError, match="whose points stay"):
         WithCoordinates(lambda u: u, Cloud(((0.0, 1.0),)))
+
+
+def test_a_constraint_of_rollouts_alone_is_not_seen_in_training():
+    u = noise(3, 1, 16)
+    step = Constrained(torch.nn.Conv1d(1, 1, 1).double(), ConservedMean(GRID), in_training=False)
+    assert torch.equal(step.train()(u), step.f(u)) and torch.equal(step.ahead(u)[:, 0], step.f(u))
+    held = step.eval()(u)
+    torch.testing.assert_close(held.mean(-1), u.mean(-1), rtol=0, atol=1e-15)
+    assert not torch.equal(held, step.f(u)) and torch.equal(step.ahead(u)[:, 0], held)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from sciml import Grid, rollout
+from sciml.constraints import Bounds, Chain, ConservedMean, DivergenceFree, Energy
 from sciml.objectives import (
     EquationResidual,
     Gradients,
@@ -17,6 +18,7 @@ from sciml.objectives import (
     OneStep,
     PerState,
     Sobolev,
+    SoftConstraint,
     SolverDefect,
     States,
     Statistics,
@@ -279,3 +281,36 @@ def test_arguments_out_of_range_are_refused():
         Together([])
     with pytest.raises(ValueError, match="points"):
         Sobolev(LINE)(noise(1, 1, 8), noise(1, 1, 8))
+
+
+# Constraints as penalties
+
+
+def test_a_soft_constraint_is_the_squared_way_to_admissible_states():
+    pred, units = noise(3, 4, 2, 32), (torch.tensor([1.0, -2.0]), torch.tensor([0.5, 20.0]))
+    # Normalised units: what the mean is off by, over the scale, is that of the normalised states.
+    off = pred[:, 1:].mean(-1) - pred[:, :-1].mean(-1)
+    found = SoftConstraint(ConservedMean(LINE), units=units)(pred, pred)
+    torch.testing.assert_close(found, off.square().mean((1, 2)), rtol=1e-10, atol=0)
+    # Bounds are meant in physical units.
+    term = SoftConstraint(Bounds(LINE, lower=-100.0, channels=[0]), units=units)
+    assert term(pred, pred).abs().max() == 0
+    total, parts = Unrolled(3, terms=[SoftConstraint(ConservedMean(LINE), 0.5)])(lambda u: u + 0.3, pred)
+    plain = Unrolled(3)(lambda u: u + 0.3, pred)[0]
+    assert (total - plain).item() == pytest.approx(0.5 * 0.09) and parts["soft_constraint"].item() > 0
+
+
+@pytest.mark.parametrize(
+    "constraint",
+    [DivergenceFree(PLANE), Chain([ConservedMean(PLANE), Energy(PLANE, "decaying")])],
+    ids=["divergence", "energy"],
+)
+def test_a_soft_constraint_pulls_towards_the_projection_and_rests_there(constraint):
+    before, after = noise(2, 1, 2, 16, 12, seed=1), noise(2, 1, 2, 16, 12).requires_grad_()
+    loss = SoftConstraint(constraint)(torch.cat([before, after], dim=1), before).sum()
+    (gradient,) = torch.autograd.grad(loss, after)
+    way = after[:, 0] - constraint.project(after[:, 0], previous=before[:, 0])
+    torch.testing.assert_close(gradient[:, 0], 2 * way / way[0].numel(), rtol=1e-12, atol=1e-18)
+    still = torch.zeros(1, 3, 2, 16, 12, requires_grad=True)  # where norms have no derivative
+    (rest,) = torch.autograd.grad(SoftConstraint(constraint)(still, still).sum(), still)
+    assert rest.abs().max() == 0
