@@ -121,6 +121,32 @@ def test_the_matrix_free_solve_agrees_with_the_dense_one(monkeypatch):
     torch.testing.assert_close(other, slope, rtol=0, atol=1e-10)
 
 
+def pendulum(u: Tensor) -> Tensor:
+    """Some five turns per unit of time about each hollow."""
+    return 0.5 * u[:, 1].square() - 40.0 * torch.cos(5.0 * u[:, 0])
+
+
+def test_a_step_that_is_too_long_is_taken_in_parts_and_keeps_its_energy():
+    u = normal(8, 2)
+    with pytest.raises(NotConverged, match=r"samples \[1\], in a part of 1 of dt=1.*halvings=0"):
+        DiscreteGradient(pendulum, Canonical(), 1.0, halvings=0)(u)
+    step = DiscreteGradient(pendulum, Canonical(), 1.0)
+    v = step(u.requires_grad_())
+    assert float((pendulum(v) - pendulum(u)).detach().abs().max()) < 1e-12  # of 45
+    assert torch.equal(step(u[1:2]), v[1:2])
+    (slope,) = torch.autograd.grad(v[1].sum(), u)
+    h = 1e-6
+    with torch.no_grad():
+        w = u.detach()[1:2] + torch.tensor([[h, 0.0], [-h, 0.0]], dtype=torch.float64)
+        ends = step(w).sum(dim=1)
+    assert float(slope[1, 0]) == pytest.approx(float(ends[0] - ends[1]) / (2 * h), rel=1e-5)
+    assert float(slope[2:].abs().max()) == 0.0
+    # Equal parts of a part each: the same as two steps of half the length.
+    half = DiscreteGradient(pendulum, Canonical(), 0.1)
+    twice = DiscreteGradient(pendulum, Canonical(), 0.2, substeps=2)
+    torch.testing.assert_close(twice(u), half(half(u)), rtol=0, atol=1e-13)
+
+
 def test_single_precision_states_and_states_that_blew_up():
     step = flow(LINE).float()
     u = normal(2, 2, 16, seed=10).float()
@@ -140,6 +166,8 @@ def test_refusals():
         DiscreteGradient(lambda u: u.pow(4).sum(dim=1), Canonical(), dt=50.0, max_iterations=1)(
             torch.ones(1, 2)
         )
+    with pytest.raises(ValueError, match="substeps=0"):
+        DiscreteGradient(lambda u: u.sum(dim=1), Canonical(), dt=1.0, substeps=0)
 
 
 # Steps by shares and by limited fluxes
