@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from sciml.models.operators.fno import FNO
     from sciml.models.operators.kno import KNO, Reconstruction
     from sciml.models.operators.unet import UNet
+    from sciml.models.physics_experts import PhysicsExperts
     from sciml.models.pinns.coordinate_net import CoordinateNet
     from sciml.models.pinns.distances import BallDistance, JoinedDistance, PlaneDistance, SegmentDistance
     from sciml.models.pinns.hard_conditions import BoundaryCondition, HardConditions, InitialState
@@ -100,6 +101,7 @@ WRAPPERS = (
         "Corrected",
     ),
     *("Bundled", "LeadTime", "AtLead", "Refined", "Dissipative", "Observed", "Surrogate"),
+    "PhysicsExperts",
 )
 """Names of what is put around networks, each an attribute of this module."""
 
@@ -148,6 +150,7 @@ _HOMES = {
     "FluxForm": "flux_form",
     "Galilean": "galilean",
     "GroupAverage": "group_average",
+    "PhysicsExperts": "physics_experts",
     "PositiveTensors": "positive_tensors",
     "LeadTime": "lead_time",
     "LimitedTransport": "limited_transport",
@@ -210,6 +213,7 @@ __all__ = [
     "ObservationPrior",
     "Observed",
     "Persistence",
+    "PhysicsExperts",
     "PlaneDistance",
     "PositiveTensors",
     "PotentialForce",

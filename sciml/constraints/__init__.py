@@ -9,12 +9,20 @@ from sciml.constraints.conserved_mean import ConservedMean
 from sciml.constraints.divergence_free import DivergenceFree
 from sciml.constraints.energy import Energy
 from sciml.constraints.entropy import Entropy, GasEntropy
+from sciml.constraints.equation_experts import EquationExperts, EquationFit
 from sciml.constraints.equations import GasTotals, Invariants, Quadratic
 from sciml.constraints.fixed_values import FixedValues
 from sciml.constraints.inequalities import Inequalities
 from sciml.constraints.linear import Linear
 from sciml.constraints.linear_rows import LinearRows
 from sciml.constraints.nonlinear import Infeasible, Nonlinear
+from sciml.constraints.partitions import BlockPartition, Partition, RandomPartition
+from sciml.constraints.pointwise import (
+    DiffusionResidual,
+    FunctionResidual,
+    PointwiseResidual,
+    VorticityResidual,
+)
 from sciml.constraints.row_maps import DenseRows, FunctionRows, RowMap, SparseRows
 from sciml.constraints.side_conditions import SideCondition, SideConditions
 from sciml.constraints.simplex import Simplex
@@ -47,6 +55,7 @@ CONSTRAINTS: tuple[type[Constraint], ...] = (
 __all__ = [
     "CONSTRAINTS",
     "BlockAverage",
+    "BlockPartition",
     "Bounds",
     "Chain",
     "Completion",
@@ -54,10 +63,14 @@ __all__ = [
     "Constraint",
     "Context",
     "DenseRows",
+    "DiffusionResidual",
     "DivergenceFree",
     "Energy",
     "Entropy",
+    "EquationExperts",
+    "EquationFit",
     "FixedValues",
+    "FunctionResidual",
     "FunctionRows",
     "GasEntropy",
     "GasTotals",
@@ -67,7 +80,10 @@ __all__ = [
     "Linear",
     "LinearRows",
     "Nonlinear",
+    "Partition",
+    "PointwiseResidual",
     "Quadratic",
+    "RandomPartition",
     "RowMap",
     "Simplex",
     "SideCondition",
@@ -77,4 +93,5 @@ __all__ = [
     "StaggeredDivergenceFree",
     "Symmetric",
     "TensorForm",
+    "VorticityResidual",
 ]

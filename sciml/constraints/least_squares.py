@@ -62,8 +62,10 @@ def solve_least_squares(
     max_iterations: int = 50,
     tolerance: float = 1e-9,
     backward: Backward = "implicit",
+    offset: Tensor | None = None,
+    slopes: Pointwise | None = None,
 ) -> LeastSquares:
-    """Minimise |equation(Z w)|^2 + |A w - b|^2 + ridge^2 |w|^2 over w, for P problems at once.
+    """Minimise |equation(Z w + z)|^2 + |A w - b|^2 + ridge^2 |w|^2 over w, for P problems at once.
 
     All derivatives in an equation are linear in u, so stencils are applied to every basis function once: Z. Within the
     search an equation is a function of a few numbers per point, and the Jacobian with respect to w a sum of products. In
@@ -81,11 +83,13 @@ def solve_least_squares(
         backward: "implicit" differentiates the minimum: -H^-1 d(J^T r), H the whole Hessian J^T J + sum r_i Hess r_i;
             "detach" takes the coefficients as they are, exact where the outer loss is the same sum of squares;
             "unroll" differentiates the iterations, whose graph it keeps.
+        offset: z (P, F, m), of what is known beside the combination, such as a start or a force; zeros if left out.
+        slopes: derivatives of the equation by each quantity, (P, F, m) -> (P, F, m); automatic if left out.
 
     Raises:
         ValueError: shapes do not fit, or an option is unknown.
     """
-    _check(features, rows, targets, start, ridge, max_iterations, backward)
+    _check(features, rows, targets, start, offset, ridge, max_iterations, backward)
     double, dtype = torch.float64, features.dtype
     problem = _Problem(
         equation,
@@ -95,19 +99,21 @@ def solve_least_squares(
         else rows.to(double),
         features.new_zeros(len(features), 0).to(double) if targets is None else targets.to(double),
         ridge,
+        None if offset is None else offset.to(double),
+        slopes,
     )
     w = torch.zeros(len(features), features.shape[-1], dtype=double, device=features.device)
     w = w if start is None else start.to(double)
     with torch.set_grad_enabled(backward == "unroll" and torch.is_grad_enabled()):
         w, iterations, converged = _search(problem, w, max_iterations, tolerance)
     with torch.no_grad():
-        r, slopes = problem.linearised(w)
-        square, gradient = problem.normal(w, r, slopes)
+        r, each = problem.linearised(w)
+        square, gradient = problem.normal(w, r, each)
         spectrum = torch.linalg.eigvalsh(square)
         condition = spectrum[:, -1] / spectrum[:, 0].clamp(min=torch.finfo(double).tiny)
     found = w
     if backward == "implicit" and torch.is_grad_enabled():
-        found = _implicit(problem, w, r, slopes, square, converged)
+        found = _implicit(problem, w, r, square, converged)
     return LeastSquares(
         found.to(dtype),
         r.square().mean(dim=1).sqrt().to(dtype),
@@ -125,10 +131,13 @@ class _Problem:
     a: Tensor  # (P, q, N)
     b: Tensor  # (P, q)
     ridge: float
+    known: Tensor | None  # (P, F, m)
+    slopes: Pointwise | None
 
     def values(self, w: Tensor) -> Tensor:
-        """The linear quantities of u = B w, (P, F, m)."""
-        return torch.einsum("pfmn,pn->pfm", self.z, w)
+        """The linear quantities of u = B w, (P, F, m), with what is known beside it."""
+        own = torch.einsum("pfmn,pn->pfm", self.z, w)
+        return own if self.known is None else own + self.known
 
     def cost(self, w: Tensor) -> Tensor:
         """Half the sum of squares (P,)."""
@@ -140,6 +149,9 @@ class _Problem:
 
     def linearised(self, w: Tensor) -> tuple[Tensor, Tensor]:
         """Residual (P, m) and its slopes by each quantity (P, F, m)."""
+        if self.slopes is not None:
+            values = self.values(w)
+            return self.equation(values), self.slopes(values)
         r, pull = torch.func.vjp(self.equation, self.values(w))[:2]
         # A point's residual depends on that point alone, so that one reverse pass gives all slopes.
         (slopes,) = pull(torch.ones_like(r))
@@ -164,12 +176,12 @@ class _Problem:
     def curvature(self, w: Tensor, r: Tensor) -> Tensor:
         """sum_i r_i Hess_w(r_i), (P, N, N)."""
 
-        def slopes(values: Tensor) -> Tensor:
+        def automatic(values: Tensor) -> Tensor:
             found, pull = torch.func.vjp(self.equation, values)[:2]
             own: Tensor = pull(torch.ones_like(found))[0]
             return own
 
-        found, pull = torch.func.vjp(slopes, self.values(w))[:2]
+        found, pull = torch.func.vjp(self.slopes or automatic, self.values(w))[:2]
         out = torch.zeros(len(w), w.shape[1], w.shape[1], dtype=w.dtype, device=w.device)
         for k in range(found.shape[1]):
             weight = torch.zeros_like(found)
@@ -227,9 +239,7 @@ def _model(problem: _Problem, w: Tensor, r: Tensor, square: Tensor, close: Tenso
         return torch.where((close & (info == 0))[:, None, None], hessian, square)
 
 
-def _implicit(
-    problem: _Problem, w: Tensor, r: Tensor, slopes: Tensor, square: Tensor, converged: Tensor
-) -> Tensor:
+def _implicit(problem: _Problem, w: Tensor, r: Tensor, square: Tensor, converged: Tensor) -> Tensor:
     """w with the gradient of the minimum: at J^T r = 0, H dw = -d(J^T r). One step of Newton's method has that gradient."""
     with torch.no_grad():
         hessian = square + problem.curvature(w, r)
@@ -249,6 +259,7 @@ def _check(
     rows: Tensor | None,
     targets: Tensor | None,
     start: Tensor | None,
+    offset: Tensor | None,
     ridge: float,
     max_iterations: int,
     backward: str,
@@ -273,6 +284,10 @@ def _check(
     if start is not None and tuple(start.shape) != (count, n):
         raise ValueError(
             f"solve_least_squares got a start of {tuple(start.shape)}; expected ({count}, {n})."
+        )
+    if offset is not None and offset.shape != features.shape[:-1]:
+        raise ValueError(
+            f"solve_least_squares got an offset of {tuple(offset.shape)}; expected {tuple(features.shape[:-1])}."
         )
     if not ridge >= 0 or max_iterations < 1:
         raise ValueError(
