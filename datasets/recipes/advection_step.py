@@ -57,7 +57,7 @@ def solve(pde: Carried, domain: Grid, dt: float, substeps: int | None) -> Step:
     """Finite volumes, one entering."""
     from sciml.solvers.finite_volume import finite_volume
 
-    return finite_volume(pde, domain, dt, conditions={"x-": Inflow([1.0])}, substeps=substeps)
+    return finite_volume(pde, domain, dt, conditions={"x-": Inflow(1.0)}, substeps=substeps)
 
 
 RECIPE = Recipe(

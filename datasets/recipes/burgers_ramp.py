@@ -7,6 +7,7 @@ t = 3/a. Test values are a = 1 and 3.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -57,7 +58,7 @@ def solve(pde: FedBurgers, domain: Grid, dt: float, substeps: int | None) -> Ste
     """Finite volumes on a line that begins a few cells further left, where the state is what enters."""
     from sciml.solvers.finite_volume import finite_volume
 
-    (n,), (h,), (low,) = domain.shape, domain.spacing, domain.origin
+    (n,), (h,), (low,) = domain.shape, domain.spacing, cast("tuple[float, ...]", domain.origin)
     wide = replace(domain, shape=(n + _PAD,), lengths=((n + _PAD) * h,), origin=(low - _PAD * h,))
     step = finite_volume(pde, wide, dt, substeps=substeps)
 

@@ -15,7 +15,7 @@ from the exact flux through the side, not from the test data. An attentive proce
 twice: with it at rest ("process") and active ("dropout"), as the paper's own figures are; each draw is then another network.
 
     python -m sciml.experiments.papers.conservation_update [--problems stefan porous heat] [--models process gaussian]
-        [--seeds 0 1 2] [--updates 400] [--dropout 0.0] [--out folder] [--resume]
+        [--seeds 0 1 2] [--updates 1200] [--dropout 0.0] [--out folder] [--resume]
 
 A folder gets rows.csv, a row for each way as soon as it is measured, table.md and pictures.
 """
@@ -242,7 +242,8 @@ def measure(
                 with Reporter().task(f"{name}, {kind}, seed {seed}", steps) as task:
                     model = made(problem, kind, seed, updates, count, dropout, task)
                 spent = time.process_time() - began
-                new, shown = [], {}
+                new: list[dict[str, Any]] = []
+                shown: dict[str, tuple[Tensor, Drawn]] = {}
                 for mode in (kind, "dropout") if kind == "process" and dropout > 0 else (kind,):
                     model.train(mode == "dropout")
                     for parameter in problem.tests:
@@ -278,7 +279,8 @@ def tested(
     generator = torch.Generator().manual_seed(seed)
     drawn = beliefs(model, problem, parameter, tests, 2000 + seed)
     jump = None if problem.front is None else problem.front(parameter)
-    rows, shown = [], {}
+    rows: list[dict[str, Any]] = []
+    shown: Drawn = {}
     for way, impose in WAYS.items():
         scores = []
         for belief in drawn:
@@ -335,9 +337,9 @@ def draw(title: str, truth: Tensor, ways: Drawn, out: Path) -> None:
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(
-        1, len(ways), figsize=(3.0 * len(ways), 2.8), sharey=True, layout="constrained"
+        1, len(ways), figsize=(3.0 * len(ways), 2.8), sharey=True, layout="constrained", squeeze=False
     )
-    for axis, (way, belief) in zip(axes, ways.items(), strict=True):
+    for axis, (way, belief) in zip(axes[0], ways.items(), strict=True):
         mean, deviation = belief.mean, belief.variance.sqrt()
         axis.fill_between(
             GRID, mean - 2 * deviation, mean + 2 * deviation, alpha=0.25, lw=0, color="#0072b2"
@@ -345,8 +347,8 @@ def draw(title: str, truth: Tensor, ways: Drawn, out: Path) -> None:
         axis.plot(GRID, mean, color="#0072b2", lw=1.4, label="mean, two deviations")
         axis.plot(GRID, truth, color="black", lw=0.9, label="truth")
         axis.set(title=way, xlabel="x")
-    axes[0].set_ylabel("u")
-    axes[0].legend(fontsize=7)
+    axes[0, 0].set_ylabel("u")
+    axes[0, 0].legend(fontsize=7)
     figure.suptitle(title, fontsize=10)
     figure.savefig(out / f"{'-'.join(title.replace(',', '').split())}.png", dpi=110)
     plt.close(figure)
@@ -397,7 +399,7 @@ def main(words: Sequence[str] | None = None) -> int:
         "--models", nargs="+", choices=["process", "gaussian"], default=["process", "gaussian"]
     )
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--updates", type=int, default=400)
+    parser.add_argument("--updates", type=int, default=1200)
     parser.add_argument("--dropout", type=float, default=0.0, help="of the attentive process, such as 0.1")
     parser.add_argument("--functions", type=int, default=2000)
     parser.add_argument("--tests", type=int, default=50, help="functions per parameter")

@@ -8,12 +8,15 @@ from dataclasses import replace
 import pytest
 import torch
 
+from sciml.constraints.gaussian import Gaussian
+from sciml.experiments.papers import conservation_update
 from sciml.experiments.papers.conservation_update import (
     GRID,
     PROBLEMS,
     WAYS,
     WEIGHTS,
     beliefs,
+    draw,
     front,
     main,
 )
@@ -50,8 +53,16 @@ def test_active_dropout_draws_other_networks():
     assert float(at_rest.mean.std(dim=0).max()) < 1e-6 < float(active.mean.std(dim=0).min())
 
 
+def test_a_picture_for_each_test(tmp_path):
+    belief = Gaussian(torch.zeros(len(GRID)), torch.full((len(GRID),), 0.1))
+    draw("stefan 0.6, process, seed 0", torch.zeros(len(GRID)), {"none": belief}, tmp_path)
+    assert (tmp_path / "stefan-0.6-process-seed-0.png").stat().st_size > 1000
+
+
 def test_runs_goes_on_and_refuses_to_overwrite(tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(PROBLEMS, "stefan", replace(PROBLEMS["stefan"], tests=(0.6,)))
+    drawn: list[str] = []
+    monkeypatch.setattr(conservation_update, "draw", lambda title, *rest: drawn.append(title))
     words = ["--problems", "stefan", "--updates", "3", "--functions", "8", "--tests", "1"]
     words += ["--out", str(tmp_path / "out")]
     assert main([*words, "--seeds", "0", "--models", "process", "--dropout", "0.1"]) == 0
@@ -70,6 +81,6 @@ def test_runs_goes_on_and_refuses_to_overwrite(tmp_path, capsys, monkeypatch):
     assert len(rows) == len(WAYS) * (2 + 2)
     for row in rows:
         assert (abs(float(row["|mass error|"])) < 1e-12) == (row["way"] not in ("none", "noisy"))
-    names = {path.name for path in (tmp_path / "out").glob("*.png")}
-    assert {"ratios.png", "stefan-0.6-dropout-seed-0.png", "stefan-0.6-gaussian-seed-0.png"} <= names
+    assert drawn == [f"stefan 0.6, {m}, seed 0" for m in ("process", "dropout", "gaussian")]
+    assert (tmp_path / "out" / "ratios.png").exists()
     assert "| stefan 0.6 | process | conditioned |" in (tmp_path / "out" / "table.md").read_text()

@@ -28,8 +28,9 @@ def column(*values: float) -> torch.Tensor:
 def test_the_total_changes_by_what_enters(scheme: ClassicalName) -> None:
     """The mass error is rounding for the step of advection and for the ramp of Burgers' equation."""
     speed = column(1.0, 3.0)
-    step = Classical(Carried(direction=speed), LINE, 0.1, scheme, conditions={"x-": Inflow([1.0])})
-    assert isinstance(step, Step)
+    step = Classical(Carried(direction=speed), LINE, 0.1, scheme, conditions={"x-": Inflow(1.0)})
+    described: Step = step
+    assert described.channels == ("concentration",)
     u = advection_step.exact(LINE, speed, 0.0)
     v = step(u)
     content = (v - u).sum(dim=2) / 100
