@@ -242,6 +242,11 @@ def build(variant: Variant, facts: Facts, *, seed: int, name: str = "variant") -
             f"variants.{name}.network is a {type(f).__name__}, which gives whole states in physical units and scales what "
             "its network sees by itself; set residual: false and normalized: false."
         )
+    if getattr(f, "whole", False) and variant.residual:
+        raise UserError(
+            f"variants.{name}.network is a {type(f).__name__}, which gives whole states and keeps nothing where the state "
+            "before is added; set residual: false."
+        )
     if variant.residual:
         f = wrappers.Residual(f, *_increment(variant, facts, name))
     if variant.normalized:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 
 import torch
@@ -31,6 +32,12 @@ def exchange(messages: Tensor, edges: Tensor, nodes: int) -> Tensor:
     exact = messages.to(torch.float64)
     gained = exact.new_zeros(*messages.shape[:2], nodes)
     return gained.index_add(2, edges[1], exact).index_add(2, edges[0], -exact)
+
+
+def _lengths(mesh: Mesh) -> Tensor:
+    """Lengths of the edges (E, 1)."""
+    gap = mesh.points[mesh.edges[1]] - mesh.points[mesh.edges[0]]
+    return torch.linalg.vector_norm(gap, dim=1, keepdim=True)
 
 
 class EdgeFluxes(nn.Module):
@@ -67,6 +74,8 @@ class EdgeFluxes(nn.Module):
         TypeError: the domain is no mesh.
         ValueError: a size is not positive, a node has no volume (the message names it), or shapes do not fit.
 
+    `on` gives the same step on another mesh.
+
     Horie and Mitsume, Graph neural PDE solvers with conservation and similarity-equivariance (ICML 2024), build finite
     volumes of networks in this way.
     """
@@ -98,29 +107,9 @@ class EdgeFluxes(nn.Module):
             )
         self.f, self.mesh = f, mesh
         self.in_channels, self.features = in_channels, features or in_channels
-        volumes = mesh.weights()
-        empty = (volumes <= 0).nonzero().flatten().tolist()
-        if empty:
-            raise ValueError(
-                f"EdgeFluxes got {len(empty)} nodes without volume, such as {empty[:5]}, which belong to no cell; remove "
-                "them from the mesh."
-            )
-        gap = mesh.points[mesh.edges[1]] - mesh.points[mesh.edges[0]]
-        length = torch.linalg.vector_norm(gap, dim=1, keepdim=True)
-        unit = length.mean()
-        values = {
-            "share": volumes.mean() / volumes,
-            "along": torch.cat([gap, length], dim=1) / unit,
-            "back": torch.cat([-gap, length], dim=1) / unit,
-        }
-        if inflow is not None:
-            given = torch.as_tensor(inflow, dtype=torch.float64).detach().clone()
-            if given.shape not in ((mesh.shape[0],), (in_channels, mesh.shape[0])):
-                raise ValueError(
-                    f"EdgeFluxes got inflow of shape {tuple(given.shape)}; expected ({mesh.shape[0]},) or "
-                    f"({in_channels}, {mesh.shape[0]})."
-                )
-            values["inflow"] = given / volumes
+        # What a length and an amount are measured by stays with the step when it goes to another mesh.
+        self.unit, self.volume = float(_lengths(mesh).mean()), float(mesh.weights().mean())
+        values: dict[str, Tensor] = {}
         self.statistics = mean is not None and std is not None
         if self.statistics:
             for name, numbers in (("mean", mean), ("std", std)):
@@ -130,8 +119,9 @@ class EdgeFluxes(nn.Module):
                 raise ValueError(
                     f"EdgeFluxes got std = {values['std'].flatten().tolist()}; expected positive."
                 )
-        self.driven = inflow is not None
         self.constants = Constants(values)
+        self.driven = inflow is not None
+        self.geometry = self._geometry(mesh, inflow)
         self.register_buffer("edges", mesh.edges, persistent=False)
         # The first layer of phi is linear: its parts for the two ends are computed per node, not per edge.
         self.of_first = nn.Linear(self.features, width)
@@ -142,6 +132,54 @@ class EdgeFluxes(nn.Module):
             rest += [nn.Linear(width, width), nn.GELU()]
         # A bias of the last layer would cancel in the difference.
         self.rest = nn.Sequential(*rest, nn.Linear(width, in_channels, bias=False))
+
+    def _geometry(self, mesh: Mesh, inflow: Tensor | Sequence[float] | None) -> Constants:
+        volumes = mesh.weights()
+        empty = (volumes <= 0).nonzero().flatten().tolist()
+        if empty:
+            raise ValueError(
+                f"EdgeFluxes got {len(empty)} nodes without volume, such as {empty[:5]}, which belong to no cell; remove "
+                "them from the mesh."
+            )
+        gap, length = mesh.points[mesh.edges[1]] - mesh.points[mesh.edges[0]], _lengths(mesh)
+        values = {
+            "share": self.volume / volumes,
+            "along": torch.cat([gap, length], dim=1) / self.unit,
+            "back": torch.cat([-gap, length], dim=1) / self.unit,
+        }
+        if inflow is not None:
+            given = torch.as_tensor(inflow, dtype=torch.float64).detach().clone()
+            if given.shape not in ((mesh.shape[0],), (self.in_channels, mesh.shape[0])):
+                raise ValueError(
+                    f"EdgeFluxes got inflow of shape {tuple(given.shape)}; expected ({mesh.shape[0]},) or "
+                    f"({self.in_channels}, {mesh.shape[0]})."
+                )
+            values["inflow"] = given / volumes
+        return Constants(values)
+
+    def on(self, mesh: Mesh, inflow: Tensor | Sequence[float] | None = None) -> EdgeFluxes:
+        """The same step, sharing its parameters and the units of lengths and amounts, on another mesh.
+
+        Args:
+            mesh: of the same dimension; its parts may be meshes of their own.
+            inflow: on its nodes, for a step that has one.
+
+        Raises:
+            ValueError: the mesh has another dimension, or a step with inflow gets none for these nodes.
+        """
+        if mesh.dimension != self.mesh.dimension or (inflow is None) == self.driven:
+            raise ValueError(
+                f"EdgeFluxes was built in {self.mesh.dimension}D with{'' if self.driven else 'out'} inflow, and got a mesh "
+                f"in {mesh.dimension}D with{'out' if inflow is None else ''} inflow; expected the same of both."
+            )
+        other = copy.copy(self)  # modules and parameters shared
+        other._buffers, other._modules = dict(self._buffers), dict(self._modules)
+        other.mesh = mesh
+        other.edges = mesh.edges.to(self.edges.device)
+        other.geometry = self._geometry(mesh, inflow).to(self.edges.device)
+        moved = getattr(self.f, "on", None)
+        other.f = self.f if moved is None else moved(mesh)
+        return other
 
     def messages(self, u: Tensor) -> Tensor:
         """Change that each edge brings to a node of mean volume at its second end, (B, C, N) -> (B, C, E)
@@ -164,8 +202,8 @@ class EdgeFluxes(nn.Module):
         first, second = self.of_first(z), self.of_second(z)
         weight = self.of_edge.weight
         a, b = self.edges[0], self.edges[1]
-        there = first[:, a] + second[:, b] + self.of_edge(self.constants.get("along", weight))
-        return_ = first[:, b] + second[:, a] + self.of_edge(self.constants.get("back", weight))
+        there = first[:, a] + second[:, b] + self.of_edge(self.geometry.get("along", weight))
+        return_ = first[:, b] + second[:, a] + self.of_edge(self.geometry.get("back", weight))
         messages = (0.5 * (self.rest(there) - self.rest(return_))).movedim(2, 1)
         messages = messages.to(torch.float64)
         return messages * self.constants.get("std", messages) if self.statistics else messages
@@ -173,7 +211,7 @@ class EdgeFluxes(nn.Module):
     def forward(self, u: Tensor) -> Tensor:
         u = at_least_single(u)
         gained = exchange(self.messages(u), self.edges, self.mesh.shape[0])
-        new = u.to(torch.float64) + gained * self.constants.get("share", gained)
+        new = u.to(torch.float64) + gained * self.geometry.get("share", gained)
         if self.driven:
-            new = new + self.constants.get("inflow", new)
+            new = new + self.geometry.get("inflow", new)
         return new.to(u.dtype)

@@ -22,6 +22,9 @@ class Galilean(nn.Module):
     points the highest wave, which has no direction, is not moved. Right for flows in periodic boxes without drag or
     walls that know a frame.
 
+    In a study set residual: false and normalized: false, since U dt is a way in physical units; put Normalized into the
+    network if it needs that.
+
     Args:
         f: map (B, C, *points) -> (B, C, *points) in physical units.
         grid: periodic.
@@ -34,6 +37,8 @@ class Galilean(nn.Module):
     Wang, Walters and Yu, Incorporating symmetry into deep dynamics models (ICLR 2021), section 3.2, subtract means alone,
     patch by patch.
     """
+
+    physical = True
 
     def __init__(self, f: Map, grid: Grid, dt: float, channels: Sequence[int] | None = None) -> None:
         super().__init__()

@@ -41,6 +41,8 @@ class LimitedTransport(nn.Module):
     Zalesak, Journal of Computational Physics 31 (1979) 335.
     """
 
+    physical = True
+
     def __init__(
         self,
         f: Map,

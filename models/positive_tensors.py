@@ -16,7 +16,8 @@ class PositiveTensors(nn.Module):
     """S = L L' + floor 1 in place of what a network gives for tensors: symmetric and positive for any weights.
 
     L is the lower triangle of the network's D*D numbers at each point; what it gives above the diagonal has no effect.
-    For conformation, covariance and diffusion tensors. Put it outside `Normalized`, in physical units.
+    For conformation, covariance and diffusion tensors. In a study set residual: false and normalized: false, since a
+    sum with a state need not be positive; put Normalized into the network if it needs that.
 
     Args:
         f: map (B, C, *points) -> (B, C', *points).
@@ -27,6 +28,8 @@ class PositiveTensors(nn.Module):
     Raises:
         ValueError: the floor is negative, or channels do not fit.
     """
+
+    physical = True
 
     def __init__(
         self, f: Map, dimension: int, tensors: Sequence[Sequence[int]], floor: float = 0.0

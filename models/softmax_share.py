@@ -28,6 +28,8 @@ class SoftmaxShare(nn.Module):
     M below zero gives a negative state; a relative share needs states of one sign.
     """
 
+    physical = True
+
     def __init__(self, f: Map, domain: Grid | Mesh, relative: bool = True) -> None:
         super().__init__()
         self.f = f

@@ -453,6 +453,8 @@ class StructuredFlow(nn.Module):
         ValueError: the numbers of channels differ, or the domain is neither a periodic grid nor a Point.
     """
 
+    whole = True
+
     def __init__(
         self,
         in_channels: int,

@@ -161,15 +161,17 @@ class Sides:
         if self.has_outflow:
             return
         area = {a: self.grid.volume / self.grid.lengths[a] for a in range(self.grid.dimension)}
-        net, size = 0.0, 0.0
+        net, size, brought = 0.0, 0.0, []
         for (axis, end), value in self.through.items():
             if value is not None:
-                net += (1 - 2 * end) * float(value.mean()) * area[axis]
+                enters = (1 - 2 * end) * float(value.mean()) * area[axis]
+                net += enters
                 size += float(value.abs().mean()) * area[axis]
+                brought.append(f"{side_name(axis, end)} brings {enters:.6g}")
         if abs(net) > _BALANCE * size:
             raise ValueError(
-                f"Flow got inflows with a net flux of {net:.6g} into a box without an outflow; what enters "
-                "must leave. Give one side as 'outflow', or inflows that balance."
+                f"Flow got inflows with a net flux of {net:.6g} into a box without an outflow: "
+                f"{', '.join(brought)}; what enters must leave. Give one side as 'outflow', or inflows that balance."
             )
         if net != 0.0:
             for (axis, end), value in self.through.items():

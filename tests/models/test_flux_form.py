@@ -239,10 +239,29 @@ class TestEdgeFluxes:
         order = torch.randperm(mesh.shape[0], generator=torch.Generator().manual_seed(2))
         place = order.argsort()  # the new number of each old node
         other = Mesh(mesh.points[order], place[mesh.cells])
-        renumbered = edge_step(other, seed=3)
-        renumbered.load_state_dict(step.state_dict())
         u = noise(2, 2, *mesh.shape)
-        torch.testing.assert_close(renumbered(u[:, :, order]), step(u)[:, :, order], rtol=1e-12, atol=1e-12)
+        moved = step.on(other)(u[:, :, order])
+        torch.testing.assert_close(moved, step(u)[:, :, order], rtol=1e-12, atol=1e-12)
+
+    def test_on_a_mesh_of_two_parts_each_does_what_it_does_alone(self):
+        mesh, small = random_mesh(), random_mesh(12)
+        step = edge_step(mesh)
+        count = mesh.shape[0]
+        both = Mesh(
+            torch.cat([mesh.points, small.points + 5.0]), torch.cat([mesh.cells, small.cells + count])
+        )
+        u = noise(2, 2, *both.shape)
+        together = step.on(both)(u)
+        torch.testing.assert_close(together[:, :, :count], step(u[:, :, :count]), rtol=0, atol=1e-12)
+        torch.testing.assert_close(
+            together[:, :, count:], step.on(small)(u[:, :, count:]), rtol=0, atol=1e-12
+        )
+        assert step.on(both).of_first is step.of_first and step.mesh is mesh
+        change = ((together - u) * both.weights()).sum(dim=2)
+        assert float(change.abs().max()) < 1e-12 * both.volume
+        driven = edge_step(mesh, inflow=noise(2, count))
+        with pytest.raises(ValueError, match="with inflow, and got a mesh in 2D without"):
+            driven.on(small)
 
     def test_single_and_mixed_precision(self):
         mesh = random_mesh()

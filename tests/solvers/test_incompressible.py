@@ -652,7 +652,7 @@ ENTER = {"x-": Inflow((1.0, 0.0))}
         (
             BOTH,
             {"conditions": {**ENTER, "x+": Inflow((-1.0, 0.0))}},
-            "net flux of 2 into a box without an outflow",
+            "net flux of 2 into a box without an outflow: x- brings",
         ),
         (CLOSED, {"obstacles": [cylinder((5.0, 5.0), 0.1)]}, "without a single cell inside"),
         (
