@@ -159,7 +159,11 @@ class _Problem:
 
     def jacobian(self, slopes: Tensor) -> Tensor:
         """Of the residual by w, (P, m, N)."""
-        return torch.einsum("pfm,pfmn->pmn", slopes, self.z)
+        # Few quantities and many points: products one after the other, where a contraction would copy all features.
+        total = slopes[:, 0].unsqueeze(-1) * self.z[:, 0]
+        for f in range(1, self.z.shape[1]):
+            total = torch.addcmul(total, slopes[:, f].unsqueeze(-1), self.z[:, f])
+        return total
 
     def normal(self, w: Tensor, r: Tensor, slopes: Tensor) -> tuple[Tensor, Tensor]:
         """J^T J and J^T r of everything that is squared, (P, N, N) and (P, N)."""
@@ -187,7 +191,7 @@ class _Problem:
             weight = torch.zeros_like(found)
             weight[:, k] = r
             (second,) = pull(weight)  # r_i d2F_i / dz_k dz_f, (P, F, m)
-            out = out + self.z[:, k].mT @ torch.einsum("pfm,pfmn->pmn", second, self.z)
+            out = out + self.z[:, k].mT @ self.jacobian(second)
         return out
 
 
