@@ -34,7 +34,7 @@ class Galilean(nn.Module):
     Raises:
         ValueError: the grid is not periodic, dt is not positive, or channels or points do not fit.
 
-    Wang, Walters and Yu, Incorporating symmetry into deep dynamics models (ICLR 2021), section 3.2, subtract means alone,
+    Wang, Walters and Yu, Incorporating symmetry into deep dynamics models (ICLR 2021), subtract means alone,
     patch by patch.
     """
 

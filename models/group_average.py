@@ -43,7 +43,7 @@ class GroupAverage(nn.Module):
         TypeError: the domain is no grid.
         ValueError: the grid has not the symmetry, or channels do not fit; see `sciml.symmetries.GridSymmetries`.
 
-    Yarotsky, Constructive Approximation 55 (2022) 407, section 2, for symmetrisation by averaging.
+    Yarotsky, Constructive Approximation 55 (2022) 407, for symmetrisation by averaging.
     """
 
     physical = True

@@ -79,7 +79,7 @@ class LimitedTransport(nn.Module):
         low, high = local_range(exact, self.grid, self.radius)
         start = exact if self.base is None else self.base(exact)
         if self.base is not None:
-            # What the base makes of the neighbourhood is admissible too, as Zalesak's eq. 17 has it.
+            # What the base makes of the neighbourhood is admissible too, as Zalesak has it.
             base_low, base_high = local_range(start, self.grid, self.radius)
             low, high = torch.minimum(low, base_low), torch.maximum(high, base_high)
         low = low if self.lower is None else low.clamp_min(self.lower)

@@ -56,7 +56,7 @@ class VectorPotential(nn.Module):
         ValueError: sides, bodies or arguments do not suit the method, bodies touch each other or cross a periodic side,
             or the network gives another number of channels.
 
-    Richter-Powell, Lipman and Chen, Neural conservation laws (NeurIPS 2022), section 3, in the continuous case.
+    Richter-Powell, Lipman and Chen, Neural conservation laws (NeurIPS 2022), in the continuous case.
     """
 
     physical = True

@@ -77,7 +77,7 @@ class SegmentDistance:
     Args:
         start, end: two coordinates each [length].
 
-    Sukumar and Srivastava, Computer Methods in Applied Mechanics and Engineering 389 (2022) 114333, section 4.
+    Sukumar and Srivastava, Computer Methods in Applied Mechanics and Engineering 389 (2022) 114333.
     """
 
     start: Sequence[float]

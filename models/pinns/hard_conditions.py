@@ -140,7 +140,7 @@ class InitialState(nn.Module):
         ValueError: the ramp is unknown, the horizon is not positive, or values on a grid come without the sides of a box that
             is periodic.
 
-    Lu et al., SIAM Journal on Scientific Computing 43 (2021) B1105, section 2.3, for the first form.
+    Lu et al., SIAM Journal on Scientific Computing 43 (2021) B1105, for the first form.
     """
 
     def __init__(

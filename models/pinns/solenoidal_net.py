@@ -28,7 +28,7 @@ class SolenoidalNet(nn.Module):
         ValueError: there is one coordinate only, or f gives another number of channels.
 
     Richter-Powell, Lipman and Chen, Neural conservation laws: a divergence-free perspective (NeurIPS 2022,
-    arXiv 2210.01741), section 3.
+    arXiv 2210.01741).
     """
 
     def __init__(self, f: Field, dimension: int, over_time: bool = False) -> None:

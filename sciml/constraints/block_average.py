@@ -42,7 +42,7 @@ class BlockAverage(Linear):
     u = exp(y) x / <exp y>.
 
     With bounds -1 and 1, the scaled form is z + (x - m) (s + z) / (s + m), s = sign(m - x), of Harder et al.,
-    Hard-constrained deep learning for climate downscaling, Journal of Machine Learning Research 24 (2023), section 3.
+    Hard-constrained deep learning for climate downscaling, Journal of Machine Learning Research 24 (2023).
 
     Args:
         domain: gives the volumes.

@@ -26,7 +26,7 @@ class Bounds(Constraint):
         u = m + theta (z - m),   theta = min(1, (m - lower) / (m - min z), (upper - m) / (max z - m))
 
     with m the mean of z: the scaling limiter of Zhang and Shu, Journal of Computational Physics 229
-    (2010) 3091, section 2.2, over the whole domain. One bad point damps the whole field, so it suits
+    (2010) 3091, over the whole domain. One bad point damps the whole field, so it suits
     rare, small overshoots. A mean outside the bounds cannot be helped: the field becomes that constant,
     and `violation` says how far it is off. Hold the mean first: Chain([ConservedMean(...), Bounds(...)]).
 

@@ -44,8 +44,7 @@ class Inequalities(Constraint):
         ValueError: there is no bound, shapes do not fit, rows depend on each other, or a lower bound is above an upper.
         UserError: a file is missing or cannot be read safely.
 
-    Min and Azizan, HardNet: Hard-Constrained Neural Networks with Universal Approximation Guarantees, arXiv 2410.10807,
-    eq. 6.
+    Min and Azizan, HardNet: Hard-Constrained Neural Networks with Universal Approximation Guarantees, arXiv 2410.10807.
     """
 
     def __init__(

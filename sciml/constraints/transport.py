@@ -83,7 +83,7 @@ def flux_corrected(u: Tensor, fluxes: Tensor, lower: Tensor | float, upper: Tens
             coordinates, (B, C, D, *points) [unit of u]; zero on closed sides, see `close_sides`.
         lower, upper: bounds (B, C, *points) or numbers [unit of u].
 
-    Zalesak, Journal of Computational Physics 31 (1979) 335, eqs. 10 to 13.
+    Zalesak, Journal of Computational Physics 31 (1979) 335.
     """
     gains = torch.zeros_like(u)
     losses = torch.zeros_like(u)
