@@ -5,9 +5,9 @@ python -m sciml.experiments.benchmarks.bench_physics_experts [POINTS...]
 Diffusion-sorption with products of cosines as functions, one sample, every point of the grid asked; POINTS are 100, 1000,
 10000 and 100000 where left out. `experts` are four blocks with eight functions each; `one` is a single search with eight
 functions, `one, all` with 32: as many coefficients as the experts have together. Times are CPU seconds of one thread, least
-of interleaved samples (two from 10000 points on), of the search with its features (`forward`) and with gradients by the functions (`both`); `rss` is by
-how many MiB the resident memory of a process of its own rose in one forward and reverse pass. Ratios are those of a single
-search over the experts: above one, the experts are cheaper. `unrolled` keeps the graph of all iterations.
+of interleaved samples (two from 10000 points on), of the search with its features (`forward`) and with gradients by the
+functions (`both`); `rss` is by how many MiB the resident memory of a process of its own rose in one forward and reverse pass.
+Ratios are those to the experts: above one, the experts are cheaper. `unrolled` keeps the graph of all iterations.
 
 Four blocks one after the other on one core cannot be faster than they are together; what they can gain here is smaller
 matrices, and fewer iterations where blocks are easier than the whole. Several processes share the blocks as well.
@@ -141,7 +141,8 @@ def main(arguments: list[str]) -> int:
         return 2
     torch.set_num_threads(1)
     print(
-        "| points | search | iterations, most | converged | residual | forward ms (ratio) | both ms (ratio) | rss MiB (ratio) |"
+        "| points | search | most iterations | converged | residual | forward ms (ratio) | both ms (ratio) | "
+        "rss MiB (ratio) |"
     )
     print("|---" * 8 + "|")
     for points in [int(word) for word in arguments] or POINTS:
