@@ -31,6 +31,8 @@ SPLITS, FEW_SPLITS = 64, 16
 SINGLE = 2.0
 # Dimensions up to which state space is divided into bins.
 BINNED = 5
+# Wavenumbers are energetic where the truth has this part of its largest energy: a hundredth of the amplitude.
+ENERGETIC = 1e-4
 # Points of a system without space that enter one comparison.
 POINTS = 20_000
 
@@ -40,7 +42,7 @@ class Comparison:
     """A distance of statistics beside its floor.
 
     Args:
-        name: "spectrum", "distribution", "mean field", "variance field", "D_stsp", "D_H".
+        name: "spectrum", "energetic spectrum", "distribution", "mean field", "variance field", "D_stsp", "D_H".
         value: the surrogate against the truth, the median over ways to halve and seeds.
         floor: the truth against the truth, the median over ways to halve.
         limit: what 95 of 100 ways to halve the truth stay below; where the value lies beyond, but no more than twice as
@@ -86,6 +88,19 @@ def compare(group: Sequence[Scores], truth: Scores) -> list[Comparison]:
                 by_sample,
             )
         )
+        energetic = _energetic(have["spectrum"])
+        out.append(
+            _halved(
+                "energetic spectrum",
+                "root mean square of ln E",
+                group,
+                truth,
+                "spectrum",
+                lambda a, b: _spectral(a, b, energetic),
+                halves,
+                by_sample,
+            )
+        )
     width = have["width"]
 
     def distribution(a: Tensor, b: Tensor) -> Tensor:
@@ -118,9 +133,19 @@ def _halvings(units: int, count: int) -> np.ndarray:
     return np.stack(rows)
 
 
-def _spectral(a: Tensor, b: Tensor) -> Tensor:
-    """Log-spectral distance of mean spectra (..., C, S), shells from 1 on, mean over channels."""
-    return log_spectral_distance(a[..., 1:], b[..., 1:]).mean(-1)
+def _spectral(a: Tensor, b: Tensor, counted: Tensor | None = None) -> Tensor:
+    """Log-spectral distance of mean spectra (..., C, S), shells from 1 on that count (C, S), mean over channels."""
+    if counted is None:
+        return log_spectral_distance(a[..., 1:], b[..., 1:]).mean(-1)
+    own = [log_spectral_distance(a[..., c, here], b[..., c, here]) for c, here in enumerate(counted)]
+    return torch.stack(own, dim=-1).mean(-1)
+
+
+def _energetic(spectra: np.ndarray) -> Tensor:
+    """Shells (C, S) from 1 on in which the truth (..., C, S) has at least `ENERGETIC` of its largest energy."""
+    mean = torch.from_numpy(spectra).double().sum(dim=tuple(range(spectra.ndim - 2)))
+    mean[:, 0] = 0
+    return mean >= ENERGETIC * mean.amax(dim=-1, keepdim=True).clamp_min(torch.finfo(mean.dtype).tiny)
 
 
 def _shuffled(units: int, count: int) -> np.ndarray:

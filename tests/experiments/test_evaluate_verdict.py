@@ -82,6 +82,20 @@ def test_a_smoothing_surrogate_is_told_by_its_spectrum_and_its_drift(reference):
     assert "the reference" in drift.sentence
 
 
+def test_a_tail_without_energy_is_told_from_the_energetic_scales(reference):
+    def with_tail(u):
+        v = torch.fft.rfft(shift(u))
+        v[..., 9:] = 1e-3  # the truth has waves 1 to 8
+        return torch.fft.irfft(v, n=u.shape[-1])
+
+    found = {c.name: c for c in verdicts(judged(reference, with_tail))[0].comparisons}
+    assert not found["spectrum"].faithful and found["spectrum"].value > 1
+    assert found["energetic spectrum"].faithful
+    # What is wrong there is wrong in both.
+    found = {c.name: c for c in verdicts(judged(reference, lambda u: 0.9 * shift(u)))[0].comparisons}
+    assert not found["energetic spectrum"].faithful
+
+
 def test_blow_ups_make_a_band_over_samples_and_seeds(reference):
     def explode(when):
         count = {"n": 0}
