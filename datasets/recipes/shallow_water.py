@@ -16,22 +16,24 @@ from sciml.pdes import ShallowWater
 
 @dataclass(frozen=True)
 class Humps:
-    """Water at rest, `film` deep in the hollows and at most `depth` deeper on the humps, (1 + D, *points).
+    """Water `film` deep in the hollows and at most `depth` deeper on the humps, in random motion, (1 + D, *points).
 
     Args:
         film: least depth [m].
         depth: of the highest hump over that [m].
+        speed: largest velocity component [m/s].
         modes: largest number of waves per side.
     """
 
     film: float = 0.05
     depth: float = 1.0
+    speed: float = 0.3
     modes: int = 3
 
     def __call__(self, domain: Grid, channels: int, generator: torch.Generator) -> Tensor:
-        wave = RandomFourier(modes=self.modes)(domain, 1, generator)[0]
-        depth = self.film + self.depth * (0.5 * (1 + wave)).square()
-        return torch.stack([depth, *[torch.zeros_like(depth)] * (channels - 1)])
+        waves = RandomFourier(modes=self.modes)(domain, channels, generator)
+        depth = self.film + self.depth * (0.5 * (1 + waves[:1])).square()
+        return torch.cat([depth, depth * self.speed * waves[1:]])
 
 
 RECIPE = Recipe(
