@@ -409,7 +409,7 @@ def study(name: str, ways: Sequence[str], seeds: Sequence[int], settings: dict[s
                 scores, u = solution.judged(unseen, truth["test"])
                 row = {"way": way, "seed": seed, **scores, "CPU s, training": spent}
                 part = path.with_suffix(".part")
-                torch.save({"row": row, "curve": curve, "shown": u[0]}, part)
+                torch.save({"row": row, "curve": curve, "shown": u[0].clone()}, part)
                 part.rename(path)
             runs.append(torch.load(path, weights_only=True))
     known = controls(name, (parameters, truth["train"]), (asked, unseen, truth["test"]))
