@@ -96,6 +96,7 @@ def rim(domain: Grid | Mesh) -> Tensor:
 
 # Few points, so that derivatives by differences of what is solved by iterations stay cheap; volumes of the ends are half.
 LINE = Grid((4,), (1.5,), boundary="dirichlet")
+THREE = Grid((3,), (1.5,), boundary="dirichlet")
 
 
 def cosh(u: Tensor) -> Tensor:
@@ -238,8 +239,8 @@ CASES: dict[type[Constraint], list[tuple[Callable[[], Constraint], Grid | Mesh, 
         (lambda: Inequalities(LINE, some_rows(3, 2, LINE), upper="previous"), LINE, 2),
     ],
     Nonlinear: [
-        (lambda: Nonlinear(LINE, Quadratic(LINE, momentum=True)), LINE, 1),
-        (lambda: Nonlinear(LINE, moments, [0.5, 0.4], scales=[1.0, 2.0], channels=[1]), LINE, 2),
+        (lambda: Nonlinear(THREE, Quadratic(THREE, momentum=True)), THREE, 1),
+        (lambda: Nonlinear(THREE, moments, [0.5, 0.4], scales=[1.0, 2.0], channels=[1]), THREE, 2),
     ],
     Completion: [
         (lambda: Completion(LINE, Quadratic(LINE), shapes=some_rows(1, 2, LINE), values=4.0), LINE, 2),
