@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from sciml.models.latent import PLRNN, MemoryPrior, NeuralODE, ObservationPrior, Observed
     from sciml.models.lead_time import AtLead, LeadTime
     from sciml.models.limited_transport import LimitedTransport
+    from sciml.models.local_mixture import LocalMixture
+    from sciml.models.monotone import Monotone
     from sciml.models.operators.conv_net import ConvNet
     from sciml.models.operators.fno import FNO
     from sciml.models.operators.kno import KNO, Reconstruction
@@ -101,6 +103,7 @@ WRAPPERS = (
         "Corrected",
     ),
     *("Bundled", "LeadTime", "AtLead", "Refined", "Dissipative", "Observed", "Surrogate"),
+    *("SoftmaxShare", "LimitedTransport", "LocalMixture", "Monotone"),
     "PhysicsExperts",
 )
 """Names of what is put around networks, each an attribute of this module."""
@@ -154,6 +157,8 @@ _HOMES = {
     "PositiveTensors": "positive_tensors",
     "LeadTime": "lead_time",
     "LimitedTransport": "limited_transport",
+    "LocalMixture": "local_mixture",
+    "Monotone": "monotone",
     "Refined": "refined",
     "SoftmaxShare": "softmax_share",
     "StructuredFlow": "structured_flow",
@@ -203,10 +208,12 @@ __all__ = [
     "KernelFeatures",
     "LeadTime",
     "LimitedTransport",
+    "LocalMixture",
     "MemoryPrior",
     "MeshGraphNet",
     "Modes",
     "Monomials",
+    "Monotone",
     "NeuralODE",
     "Normalized",
     "NormalizedMap",
