@@ -17,6 +17,7 @@ from sciml.experiments.papers.conservation_update import (
     WEIGHTS,
     beliefs,
     draw,
+    draw_ratios,
     front,
     main,
 )
@@ -57,12 +58,19 @@ def test_a_picture_for_each_test(tmp_path):
     belief = Gaussian(torch.zeros(len(GRID)), torch.full((len(GRID),), 0.1))
     draw("stefan 0.6, process, seed 0", torch.zeros(len(GRID)), {"none": belief}, tmp_path)
     assert (tmp_path / "stefan-0.6-process-seed-0.png").stat().st_size > 1000
+    rows = [
+        {"problem": "stefan", "parameter": 0.6, "model": "process", "way": way, "seed": 0, "MSE": 0.1}
+        for way in WAYS
+    ]
+    draw_ratios(rows, tmp_path)
+    assert (tmp_path / "ratios.png").stat().st_size > 1000
 
 
 def test_runs_goes_on_and_refuses_to_overwrite(tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(PROBLEMS, "stefan", replace(PROBLEMS["stefan"], tests=(0.6,)))
-    drawn: list[str] = []
+    drawn: list[object] = []
     monkeypatch.setattr(conservation_update, "draw", lambda title, *rest: drawn.append(title))
+    monkeypatch.setattr(conservation_update, "draw_ratios", lambda rows, out: drawn.append(len(rows)))
     words = ["--problems", "stefan", "--updates", "3", "--functions", "8", "--tests", "1"]
     words += ["--out", str(tmp_path / "out")]
     assert main([*words, "--seeds", "0", "--models", "process", "--dropout", "0.1"]) == 0
@@ -81,6 +89,8 @@ def test_runs_goes_on_and_refuses_to_overwrite(tmp_path, capsys, monkeypatch):
     assert len(rows) == len(WAYS) * (2 + 2)
     for row in rows:
         assert (abs(float(row["|mass error|"])) < 1e-12) == (row["way"] not in ("none", "noisy"))
-    assert drawn == [f"stefan 0.6, {m}, seed 0" for m in ("process", "dropout", "gaussian")]
-    assert (tmp_path / "out" / "ratios.png").exists()
+    assert [d for d in drawn if isinstance(d, str)] == [
+        f"stefan 0.6, {m}, seed 0" for m in ("process", "dropout", "gaussian")
+    ]
+    assert [d for d in drawn if isinstance(d, int)] == [2 * len(WAYS), 4 * len(WAYS)]
     assert "| stefan 0.6 | process | conditioned |" in (tmp_path / "out" / "table.md").read_text()
