@@ -32,9 +32,9 @@ class PhysicsExperts(nn.Module):
         time = (residual.times - residual.times[0]) / (residual.times[-1] - residual.times[0])
         places = residual.grid.coordinates()
         coordinates = [time.reshape(-1, *[1] * residual.grid.dimension).expand(residual.shape)]
-        for axis, (low, length) in enumerate(zip(residual.grid.origin, residual.grid.lengths, strict=True)):
-            if not residual.grid.periodic[axis]:
-                coordinates.append(((places[axis] - low) / length).expand(residual.shape))
+        for axis, length in enumerate(residual.grid.lengths):
+            if not residual.grid.periodic[axis]:  # from node to node, the first on the low side
+                coordinates.append(((places[axis] - places[axis].min()) / length).expand(residual.shape))
         self.register_buffer("coordinates", torch.stack(coordinates), persistent=False)
         self.coordinates: Tensor
 

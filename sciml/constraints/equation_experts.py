@@ -221,7 +221,14 @@ class EquationExperts(nn.Module):
         index, mask = self._drawn(generator)
         mine = self._mine()
         found, w = self._search(
-            *(common(t) for t in (z, offset, rows, targets, flat)), index[mine], mask[mine], mine
+            common(z),
+            common(offset),
+            common(rows),
+            common(targets),
+            common(flat),
+            index[mine],
+            mask[mine],
+            mine,
         )
         u = self._combined(flat.unsqueeze(2), w)[:, 0]
         u = (u if base is None else u + base.flatten(1)).reshape(len(start), *self.residual.shape)

@@ -286,7 +286,7 @@ class DiffusionResidual(PointwiseResidual):
         if self.constant:
             change = self.pde.conductivity(size) * laplacian
         else:
-            k, slope = torch.func.jvp(self.pde.conductivity, (size,), (torch.ones_like(size),))
+            k, slope = torch.func.jvp(self.pde.conductivity, (size,), (torch.ones_like(size),))[:2]
             change = k * laplacian + slope * z[:, 3:].square().sum(dim=1, keepdim=True)
         source = self.pde.source(size)
         if source is not None:
