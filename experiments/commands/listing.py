@@ -50,7 +50,14 @@ PIECES: dict[str, tuple[tuple[str, tuple[str, ...]], ...]] = {
             (
                 *("RelativeL2Map", "Residual", "Collocation"),
                 *("FreeSteps", "Noise", "RandomWalkNoise", "Diverted"),
-                *("Sobolev", "LogSpectrum", "PerState", "EquationResidual", "SolverDefect"),
+                *(
+                    "Sobolev",
+                    "LogSpectrum",
+                    "PerState",
+                    "EquationResidual",
+                    "SolverDefect",
+                    "SoftConstraint",
+                ),
                 *("InvariantMeasure", "States", "Gradients", "Together"),
                 *("AdaptiveAlpha", "AnnealedAlpha"),
                 *("Constant", "Ramp", "Geometric", "Stairs", "Doubling", "Plateau"),
