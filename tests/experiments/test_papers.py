@@ -96,6 +96,7 @@ def test_systems_rest_where_they_should_and_shrink_as_they_should(name):
         assert float(matrix.trace()) == pytest.approx(-15.6 * (1 - 1.142857) - 1, abs=1e-9)
 
 
+@pytest.mark.slow
 def test_forecasts_of_lorenz_are_ranked(capsys):
     rows = chaos.measure(["Lorenz"], ["persistence", "AR(10)", "NVAR"], pieces=2)
     assert len(rows) == 6 and 0.6 < rows[0]["exponent"] < 1.2

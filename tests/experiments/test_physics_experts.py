@@ -14,6 +14,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(paper.PROBLEMS, "sorption", lambda: paper.sorption(refinement=1, substeps=1))
 
 
+@pytest.mark.slow
 def test_runs_goes_on_and_refuses(tmp_path, capsys, monkeypatch):
     small(monkeypatch)
     out = tmp_path / "out"

@@ -300,6 +300,7 @@ def test_wrong_arguments_are_refused():
             wrong()
 
 
+@pytest.mark.slow
 def test_the_koopman_operator_has_its_size_and_beats_persistence_on_fronts():
     """Observables 16, modes 0 to 15, 6 repetitions, 300 updates on Burgers' equation at 64 points."""
     grid = Grid((64,), (1.0,))
