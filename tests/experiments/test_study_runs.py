@@ -316,7 +316,7 @@ def test_killed_at_random_moments_a_study_ends_with_the_same_table(tmp_path, mon
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     assert subprocess.run(command(file, "--out", "straight"), **quiet).returncode == 0
     generator, kills, known = random.Random(int(os.environ.get("SEED", "0"))), 0, {}
-    for attempt in range(30):
+    for attempt in range(60):  # a complete study writes its tables again, and may be killed in that, too
         process = subprocess.Popen(command(file, "--out", "killed"), start_new_session=True, **quiet)
         # By what it has written and not by the clock, so that a loaded machine is as good as an idle one.
         if _runs_until_it_has_written(process, "killed", generator.randint(1, 25)):
