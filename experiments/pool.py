@@ -20,6 +20,7 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection, wait
 from typing import Any, Protocol
 
@@ -205,6 +206,8 @@ class Processes:
         ours, theirs = self._context.Pipe()
         process = self._context.Process(target=serve, args=(theirs, call, tuple(arguments)))
         with _one_thread_each():
+            if self._context.get_start_method() == "forkserver":
+                _start_server()
             process.start()
         theirs.close()
         return _Child(process, ours)
@@ -258,6 +261,17 @@ def _context() -> Any:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(LOADED))
     return context
+
+
+def _start_server() -> None:
+    """Start the process that others are forked from, deaf to Ctrl-C: it would be so once its modules are loaded, and
+    one pressed during those seconds would end it and leave the first job without a process."""
+    resource_tracker.ensure_running()  # it takes the block away when it starts its own process, so it goes first
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _accelerated() -> bool:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib
 import json
+import multiprocessing.forkserver
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -267,6 +269,20 @@ def test_closing_a_pool_leaves_no_process(work):
     (child,) = pool._children.values()
     pool.close()
     assert not child.process.is_alive()
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="processes are forked on Linux only")
+def test_an_interrupt_does_not_reach_the_process_that_jobs_are_forked_from(work):
+    """Also not while it loads its modules: the block is there from its first moment."""
+    pool = Processes(1)
+    pool.submit("ok", work.ok, (0,))
+    outcomes, _ = drain(pool, 1)
+    assert isinstance(outcomes["ok"], Done)
+    status = Path(f"/proc/{multiprocessing.forkserver._forkserver._forkserver_pid}/status").read_text()
+    blocked = int(re.search(r"SigBlk:\s*([0-9a-f]+)", status)[1], 16)
+    assert blocked & 1 << signal.SIGINT - 1
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    pool.close()
 
 
 def test_two_studies_do_not_share_a_folder(here, capsys):
