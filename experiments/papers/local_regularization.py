@@ -112,7 +112,10 @@ PROBLEMS = {
     ),
     "lines": Problem(
         Lines, allen_cahn, (1, 32), 0.5,
-        (("error", "unbiased", 0.03), ("stiffness", "unbiased", 0.03), ("error", "global", 0.03)),
+        (
+            *(("error", s, w) for s in ("unbiased", "global") for w in (*WEIGHTS, 1.0)),
+            *(("stiffness", "unbiased", w) for w in (0.001, 0.01, 0.1)),
+        ),
     ),
 }  # fmt: skip
 
