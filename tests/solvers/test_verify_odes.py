@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from sciml.odes import ODE, ODES, DoublePendulum, HenonHeiles, Lorenz63, Lorenz96, Roessler
+from sciml.odes import ODE, ODES, DoublePendulum, HenonHeiles, Lorenz63, Lorenz96, MackeyGlass, Roessler
 from sciml.solvers.verify import verify, verify_all
 from sciml.solvers.verify.suites import odes
 
@@ -72,6 +72,15 @@ class WrongHenonHeiles(HenonHeiles):
         return HenonHeiles.force(self, q) - 2 * q[:, 1:] ** 2 * q.new_tensor([0.0, 1.0])
 
 
+@dataclass(frozen=True)
+class WrongMackeyGlass(MackeyGlass):
+    """The history carried along one in a thousand too slowly."""
+
+    def rhs(self, u: Tensor) -> Tensor:
+        rate = MackeyGlass.rhs(self, u)
+        return torch.cat([rate[:, :1], 0.999 * rate[:, 1:]], dim=1)
+
+
 @pytest.mark.parametrize(
     ("cls", "check"),
     [
@@ -80,6 +89,7 @@ class WrongHenonHeiles(HenonHeiles):
         (WrongRoessler, "distance to DOP853"),
         (WrongDoublePendulum, "distance to Newton's form"),
         (WrongHenonHeiles, "turning by 120 degrees"),
+        (WrongMackeyGlass, "distance to the method of steps"),
     ],
 )
 def test_a_wrong_term_fails(cls: type[ODE], check: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,11 +11,21 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 from scipy.integrate import solve_ivp
+from scipy.special import lambertw
 from torch import Tensor
 
 from sciml.domains import Point
 from sciml.jacobian import leading_exponent, lyapunov_spectrum
-from sciml.odes import ODE, DoublePendulum, Hamiltonian, HenonHeiles, Lorenz63, Lorenz96, Roessler
+from sciml.odes import (
+    ODE,
+    DoublePendulum,
+    Hamiltonian,
+    HenonHeiles,
+    Lorenz63,
+    Lorenz96,
+    MackeyGlass,
+    Roessler,
+)
 from sciml.solvers.build import build
 from sciml.solvers.verify.certificate import Check, Suites, at_least, at_most
 from sciml.solvers.verify.measure import observed_order
@@ -62,11 +72,18 @@ def _against_scipy(ode: ODE, rates: Rates, u: Tensor, t: float, level: float, or
 
 
 def _exponent(
-    ode: ODE, dt: float, substeps: int, samples: int, steps: int, published: float, level: float
+    ode: ODE,
+    dt: float,
+    substeps: int,
+    samples: int,
+    steps: int,
+    published: float,
+    level: float,
+    discard: int = 100,
 ) -> Check:
     step = build(ode, Point(), dt, substeps=substeps)
     u = ode.initial(samples, torch.Generator().manual_seed(0))
-    found = leading_exponent(step, u, steps, discard=100, every=2).mean()
+    found = leading_exponent(step, u, steps, discard=discard, every=2, mode="fd").mean()
     name = f"leading exponent over {published:g}, less 1"
     return at_most(name, abs(float(found) / published - 1), level, f"{samples} paths of {steps * dt:g}")
 
@@ -243,10 +260,74 @@ def _henon_heiles(cls: type[HenonHeiles]) -> list[Check]:
     ]
 
 
+def _by_steps(
+    rate: Callable[[float, float], float], delay: float, first: Callable[[float], float], count: int
+) -> Callable[[float], float]:
+    """u' = rate(u(t), u(t - delay)) of one unknown, one delay after the other: each is an ordinary equation.
+
+    What came before is read off scipy's polynomials, of order 7 within its steps.
+    """
+    pieces: list[Callable[[float], float]] = [first]
+
+    def rates(t: float, u: np.ndarray) -> Sequence[float]:
+        return (rate(u[0], pieces[-1](t - delay)),)
+
+    now = first(0.0)
+    for k in range(count):
+        span = (k * delay, (k + 1) * delay)
+        found = solve_ivp(rates, span, [now], method="DOP853", rtol=1e-11, atol=1e-12, dense_output=True)
+        now = float(found.y[0, -1])
+        pieces.append(lambda t, sol=found.sol: float(sol(t)[0]))
+    return lambda t: pieces[min(max(math.floor(t / delay) + 1, 0), count)](t)
+
+
+def _mackey_glass(cls: type[MackeyGlass]) -> list[Check]:
+    beta, gamma, delay = 0.2, 0.1, 17.0
+
+    def rate(now: float, then: float) -> float:
+        return beta * then / (1 + then**10) - gamma * now
+
+    burnt, ahead = 6, 4
+    truth = _by_steps(rate, delay, lambda t: 0.5, burnt + ahead)
+    start = burnt * delay  # the kink of the first history is by then one of the seventh derivative
+
+    def distance(nodes: int) -> float:
+        ode = cls(nodes=nodes)
+        ages = ode.ages.tolist()
+        u = _state(*(truth(start - age) for age in ages))
+        with torch.no_grad():
+            path = rollout(build(ode, Point(), delay, substeps=8 * nodes), ahead)(u)[0, 1:]
+        times = [[truth(start + (k + 1) * delay - age) for age in ages] for k in range(ahead)]
+        return _distance(path, torch.tensor(times, dtype=torch.float64))
+
+    errors = [distance(nodes) for nodes in (9, 13, 17)]
+    gain = min(a / b for a, b in zip(errors, errors[1:], strict=False))
+    ode = cls()
+    rest = torch.ones(1, ode.nodes, dtype=torch.float64)
+    matrix = torch.autograd.functional.jacobian(lambda v: ode.rhs(v.unsqueeze(0))[0], rest[0])
+    values = torch.linalg.eigvals(matrix)
+    # Small waves at rest obey z = -gamma + b e^{-z tau} with b = beta (2 - n) / 4.
+    exact = lambertw(-0.4 * delay * math.exp(gamma * delay)) / delay - gamma
+    wave = float((values - exact).abs().min() / abs(exact))
+    few = cls(delay=2.0, nodes=3)
+    return [
+        _rate(few, _state(3.0, 2.5, 1.0), _state(-0.2, 1.0, 2.0)),
+        at_most("rate at the state of rest", ode.rhs(rest).abs().max(), 1e-13, "u = 1"),
+        at_most(
+            "growth of a small wave", wave, 1e-12, "leading root of z = -0.1 - 0.4 exp(-17 z), 19 points"
+        ),
+        at_most("distance to the method of steps", distance(19), 1e-5, "19 points, 4 delays of 17"),
+        at_least("gain of four points more", gain, 5.0, "9, 13 and 17 points, 4 delays of 17"),
+        _order(ode, ode.initial(1, torch.Generator().manual_seed(1)), 4.0, (8, 16)),
+        _exponent(ode, 1.0, 2, 24, 2000, 0.0056, 0.2, 500),
+    ]
+
+
 SUITES: Suites = {
     Lorenz63: _lorenz63,
     Lorenz96: _lorenz96,
     Roessler: _roessler,
     DoublePendulum: _double_pendulum,
     HenonHeiles: _henon_heiles,
+    MackeyGlass: _mackey_glass,
 }
