@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         Monomials,
         Persistence,
         RadialBasis,
+        RandomForest,
         RandomFourier,
     )
     from sciml.models.galilean import Galilean
@@ -89,8 +90,8 @@ MODELS = (
 )
 """Names of the networks, each an attribute of this module."""
 
-FORECASTERS = ("Persistence", "Climatology", "NVAR", "EchoState", "EDMD", "Analog")
-"""Names of what is fitted in closed form, which a study takes in the place of a network."""
+FORECASTERS = ("Persistence", "Climatology", "NVAR", "EchoState", "EDMD", "Analog", "RandomForest")
+"""Names of what is fitted at once, which a study takes in the place of a network."""
 
 WRAPPERS = (
     *(
@@ -121,6 +122,7 @@ _HOMES = {
     "NVAR": "forecasters.nvar",
     "Persistence": "forecasters.naive",
     "RadialBasis": "forecasters.dictionary",
+    "RandomForest": "forecasters.random_forest",
     "RandomFourier": "forecasters.dictionary",
     "FNO": "operators.fno",
     "KNO": "operators.kno",
@@ -225,6 +227,7 @@ __all__ = [
     "PositiveTensors",
     "PotentialForce",
     "RadialBasis",
+    "RandomForest",
     "RandomFourier",
     "Reconstruction",
     "Refined",

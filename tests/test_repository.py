@@ -28,7 +28,7 @@ def test_every_folder_with_an_init_file_is_a_listed_package():
 
 def test_every_extra_that_a_message_names_exists():
     extras = set(_project()["project"]["optional-dependencies"])
-    assert {"graph", "report3d", "distributed", "fem", "compiled", "dev", "all"} <= extras
+    assert {"graph", "report3d", "distributed", "fem", "compiled", "forest", "dev", "all"} <= extras
 
 
 def test_version_is_stated_alike():

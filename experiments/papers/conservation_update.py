@@ -17,7 +17,7 @@ twice: with it at rest ("process") and active ("dropout"), as the paper's own fi
     python -m sciml.experiments.papers.conservation_update [--problems stefan porous heat] [--models process gaussian]
         [--seeds 0 1 2] [--updates 1200] [--dropout 0.0] [--out folder] [--resume]
 
-A folder gets rows.csv, a row for each way as soon as it is measured, table.md and pictures.
+A folder gets rows.csv, a row for each way as soon as it is measured, table.md, pictures, and both in report.html.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ from torch import Tensor
 
 from sciml.constraints.gaussian import Gaussian, condition, mixture, project_mean, smooth, trapezoid
 from sciml.experiments.progress import Reporter, Task
+from sciml.experiments.report.html import Page, write
 from sciml.metrics.gaussian import coverage, gaussian_crps, gaussian_log_likelihood
 from sciml.models.processes import AttentiveProcess, GaussianProcess
 from sciml.pdes import PorousMedium, Stefan
@@ -306,9 +307,12 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def table(rows: list[dict[str, Any]]) -> str:
-    """Medians over seeds and their range; the last column is of ratios with the same seed."""
-    lines = ["| problem | model | mass | " + " | ".join(COLUMNS) + " |", "|---" * (len(COLUMNS) + 3) + "|"]
+def summary(rows: list[dict[str, Any]]) -> list[list[str]]:
+    """Problem, model, way, and of each column the median over seeds with their range, a line for each way.
+
+    The last column is of ratios with the same seed.
+    """
+    lines = []
     keys = list(dict.fromkeys((r["problem"], float(r["parameter"]), r["model"], r["way"]) for r in rows))
     for problem, parameter, model, way in keys:
         same = [
@@ -325,8 +329,34 @@ def table(rows: list[dict[str, Any]]) -> str:
                 if values
                 else ""
             )
-        lines.append(f"| {problem} {parameter:g} | {model} | {way} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+        lines.append([f"{problem} {parameter:g}", model, way, *cells])
+    return lines
+
+
+HEAD = ("problem", "model", "mass", *COLUMNS)
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """The summary in Markdown."""
+    lines = [HEAD, ["---"] * len(HEAD), *summary(rows)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def report(rows: list[dict[str, Any]], out: Path) -> Path:
+    """The summary and all pictures of the folder on one page."""
+    page = Page(
+        "Uncertain fields and a known mass",
+        "The same belief as the model states it (none), with its mean moved to the mass, and conditioned on it. Medians over "
+        "seeds, in brackets from the smallest to the largest.",
+    )
+    page.picture(
+        (out / "ratios.png").read_bytes(), "Mean square error over that of none, a point for each seed"
+    )
+    page.table(HEAD, summary(rows))
+    page.heading("Mean and two deviations")
+    for path in sorted(out.glob("*-seed-*.png")):
+        page.picture(path.read_bytes(), path.stem.replace("-", " "))
+    return write(page, out / "report.html")
 
 
 def draw(title: str, truth: Tensor, ways: Drawn, out: Path) -> None:
@@ -403,7 +433,7 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--dropout", type=float, default=0.0, help="of the attentive process, such as 0.1")
     parser.add_argument("--functions", type=int, default=2000)
     parser.add_argument("--tests", type=int, default=50, help="functions per parameter")
-    parser.add_argument("--out", type=Path, help="folder for rows.csv, table.md and pictures")
+    parser.add_argument("--out", type=Path, help="folder for rows.csv, table.md, pictures and report.html")
     parser.add_argument("--resume", action="store_true", help="go on with what the folder has")
     given = parser.parse_args(words)
     kept = None if given.out is None else given.out / "rows.csv"
@@ -437,6 +467,8 @@ def main(words: Sequence[str] | None = None) -> int:
         (kept.parent / "table.md").write_text(table(rows) + "\n")
         draw_ratios(rows, kept.parent)
     print(table(rows))
+    if kept is not None:
+        print(f"\nreport: {report(rows, kept.parent)}")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Forecasts fitted in closed form: what a trained surrogate has to beat."""
+"""Forecasts fitted at once, most in closed form: what a trained surrogate has to beat."""
 
 from sciml.models.forecasters.analog import Analog
 from sciml.models.forecasters.base import Forecaster, LeastSquares
@@ -16,6 +16,7 @@ from sciml.models.forecasters.echo_state import EchoState
 from sciml.models.forecasters.koopman import Koopman, continuous, snapshots
 from sciml.models.forecasters.naive import Climatology, Persistence
 from sciml.models.forecasters.nvar import NVAR
+from sciml.models.forecasters.random_forest import RandomForest
 from sciml.models.forecasters.surrogate import ForecastSurrogate
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "Monomials",
     "Persistence",
     "RadialBasis",
+    "RandomForest",
     "RandomFourier",
     "continuous",
     "snapshots",

@@ -27,7 +27,7 @@ def state_size(in_channels: int, domain: Domain | None, owner: str) -> int:
 
 
 class Forecaster(nn.Module, ABC):
-    """What follows a piece of history, fitted in closed form: no gradients, no updates.
+    """What follows a piece of history, fitted at once, most in closed form: no gradients, no updates.
 
     It carries numbers of its own along, such as the last few states or a reservoir, since the present state alone
     does not determine the forecast: `begin` makes them of the last `history` states, `advance` takes them one step

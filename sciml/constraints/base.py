@@ -47,6 +47,13 @@ class Constraint(Exact, ABC):
     states in half precision come back in single precision, because a half cannot hold a conserved sum.
     """
 
+    exactness: float = 0.0
+    """What `violation` may be after `project` in float64, beyond rounding; zero where that is all that is left."""
+
+    nonexpansive: bool = False
+    """Whether `project` never enlarges a difference of two states with the same `previous`, |P u - P v| <= |u - v| in the
+    norm weighted by volumes (and scales): a step that contracts or is stable in this norm then stays so."""
+
     def prepare(self, channels: int) -> None:
         """Do once what depends on the number of channels of the states only, such as factors of rows.
 

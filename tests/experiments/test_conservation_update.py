@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 from dataclasses import replace
 
@@ -70,7 +71,12 @@ def test_runs_goes_on_and_refuses_to_overwrite(tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(PROBLEMS, "stefan", replace(PROBLEMS["stefan"], tests=(0.6,)))
     drawn: list[object] = []
     monkeypatch.setattr(conservation_update, "draw", lambda title, *rest: drawn.append(title))
-    monkeypatch.setattr(conservation_update, "draw_ratios", lambda rows, out: drawn.append(len(rows)))
+
+    def ratios(rows, out):
+        drawn.append(len(rows))
+        (out / "ratios.png").write_bytes(b"all seeds")
+
+    monkeypatch.setattr(conservation_update, "draw_ratios", ratios)
     words = ["--problems", "stefan", "--updates", "3", "--functions", "8", "--tests", "1"]
     words += ["--out", str(tmp_path / "out")]
     assert main([*words, "--seeds", "0", "--models", "process", "--dropout", "0.1"]) == 0
@@ -94,3 +100,5 @@ def test_runs_goes_on_and_refuses_to_overwrite(tmp_path, capsys, monkeypatch):
     ]
     assert [d for d in drawn if isinstance(d, int)] == [2 * len(WAYS), 4 * len(WAYS)]
     assert "| stefan 0.6 | process | conditioned |" in (tmp_path / "out" / "table.md").read_text()
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "<td>conditioned</td>" in page and base64.b64encode(b"all seeds").decode() in page

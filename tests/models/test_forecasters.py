@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import sys
 
 import pytest
 import torch
@@ -24,6 +25,7 @@ from sciml.models.forecasters import (
     Modes,
     Monomials,
     Persistence,
+    RandomForest,
 )
 from sciml.odes import FunctionODE, Lorenz63
 from sciml.pdes import Burgers
@@ -49,14 +51,17 @@ def kinds(n: int) -> list[Forecaster]:
         EDMD(n, Monomials(2)),
         EDMD(n, Monomials(2), relift=True),
         EDMD(n, Modes(3), delays=2),
+        RandomForest(n, 2, trees=5, increments=True),
     ]
 
 
-IDS = ["persistence", "mean", "nvar", "ar", "analog", "echo", "edmd", "relifted", "hankel"]
+IDS = ["persistence", "mean", "nvar", "ar", "analog", "echo", "edmd", "relifted", "hankel", "forest"]
 
 
 @pytest.mark.parametrize("index", range(len(IDS)), ids=IDS)
 def test_what_all_promise(index):
+    if IDS[index] == "forest":
+        pytest.importorskip("sklearn")
     forecaster = kinds(2)[index]
     data = torch.randn(3, 60, 2, generator=drawn(1), dtype=torch.float64).cumsum(dim=1) * 0.1
     forecaster.fit(data, drawn(2))
@@ -65,7 +70,7 @@ def test_what_all_promise(index):
     assert found.shape == (3, 4, 2)
     assert bool(torch.isfinite(found).all())
     # What is carried stands for the present state at first; a projection is as near to it as its functions reach.
-    if index < 6 or index == 7:
+    if index < 6 or IDS[index] in ("relifted", "forest"):
         torch.testing.assert_close(
             forecaster.show(forecaster.begin(history[:, -forecaster.history :])), history[:, -1]
         )
@@ -143,6 +148,37 @@ def test_an_analog_repeats_what_it_has_seen():
     model.fit(data[:, :300])
     # 63 states a turn: neighbours lie within 0.05, and their mean within its square.
     assert float((model.forecast(data[:, :350], 50) - data[:, 350:]).abs().max()) < 0.05
+
+
+def test_a_forest_is_that_of_scikit_learn():
+    ensemble = pytest.importorskip("sklearn.ensemble")
+    data = torch.randn(2, 120, 3, generator=drawn(0), dtype=torch.float64).cumsum(dim=1)
+    model = RandomForest(3, delays=2, trees=7, leaf=2, features=0.5)
+    model.fit(data, drawn(4))
+    pieces = torch.cat([data[:, :-2], data[:, 1:-1]], dim=2).flatten(0, 1)
+    seed = int(torch.randint(2**31 - 1, (), generator=drawn(4)))
+    other = ensemble.RandomForestRegressor(7, min_samples_leaf=2, max_features=0.5, random_state=seed)
+    other.fit(pieces.numpy(), data[:, 2:].flatten(0, 1).numpy())
+    asked = 5 * torch.randn(500, 6, generator=drawn(1), dtype=torch.float64)
+    found = model.show(model.advance(asked))
+    torch.testing.assert_close(found, torch.as_tensor(other.predict(asked.numpy())), rtol=1e-12, atol=1e-12)
+    # Means of what was seen stay within it, however far a forecast goes.
+    path = model.forecast(data, 200)
+    low, high = data.amin(dim=(0, 1)), data.amax(dim=(0, 1))
+    assert bool(((path >= low) & (path <= high)).all())
+    # One number alone, and another seed is another forest.
+    one = [RandomForest(1, delays=3, trees=3) for _ in range(2)]
+    for k, forest in enumerate(one):
+        forest.fit(data[:, :, :1], drawn(k))
+    paths = [forest.forecast(data[:, :, :1], 5) for forest in one]
+    assert paths[0].shape == (2, 5, 1) and not torch.equal(*paths)
+
+
+def test_a_forest_without_scikit_learn_names_the_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    monkeypatch.delitem(sys.modules, "sklearn.ensemble", raising=False)
+    with pytest.raises(ModuleNotFoundError, match=r"RandomForest.fit needs .*sciml\[forest\]"):
+        RandomForest(2).fit(torch.randn(1, 20, 2, generator=drawn(0)))
 
 
 def test_a_reservoir_forgets_where_it_began():
@@ -307,6 +343,9 @@ def test_wrong_arguments_are_refused():
         lambda: EchoState(3, radius=-1.0),
         lambda: Analog(3, neighbours=10, library=5),
         lambda: EDMD(3, Modes(4)),
+        lambda: RandomForest(3, trees=0),
+        lambda: RandomForest(3, features=0.0),
+        lambda: RandomForest(3).fit(torch.zeros(1, 5, 3)),
         lambda: EDMD(3, Modes(2), delays=0),
         lambda: NVAR(3).fit(torch.zeros(1, 2, 3)),
         lambda: Analog(3).fit(torch.zeros(1, 5, 3)),
