@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from importlib import resources
@@ -176,7 +177,8 @@ class Variant:
         network: component; numbers of channels, dimension and domain come from the data unless given.
         objective: component of the training loss; a regulariser is `Regularized` around another one.
         constraint: component of the hard constraint in the loop, none if left out.
-        constrained: "always", or "rollouts": trained as if there were no constraint, and held in rollouts.
+        constrained: "always"; "rollouts": trained as if there were no constraint, and held in rollouts; or the share
+            of the training after which it is held there too, such as 0.5.
         residual: the network predicts the change of the state (in normalised units).
         normalized: network and loss see each channel with its mean taken off and divided by its standard
             deviation, both of the training split.
@@ -189,7 +191,7 @@ class Variant:
     network: str | dict[str, Any]
     objective: str | dict[str, Any] = "OneStep"
     constraint: str | dict[str, Any] | None = None
-    constrained: Literal["always", "rollouts"] = "always"
+    constrained: Literal["always", "rollouts"] | float = "always"
     residual: bool = True
     normalized: bool = True
     delta: bool = False
@@ -199,6 +201,16 @@ class Variant:
     def __post_init__(self) -> None:
         if self.constrained != "always" and self.constraint is None:
             raise ValueError(f"constrained is {self.constrained!r}, and there is no constraint; give one.")
+        if isinstance(self.constrained, float) and not 0 < self.constrained < 1:
+            raise ValueError(
+                f"constrained is {self.constrained:g}; expected always, rollouts, or a share of the training between 0 and 1."
+            )
+
+    @property
+    def begins(self) -> float:
+        """The share of the training from which on the constraint is held in it."""
+        named = {"always": 0.0, "rollouts": math.inf}
+        return self.constrained if isinstance(self.constrained, float) else named[self.constrained]
 
 
 @dataclass(frozen=True)

@@ -257,7 +257,7 @@ def build(variant: Variant, facts: Facts, *, seed: int, name: str = "variant") -
             variant.constraint, where, "constraint", facts.arguments("constraint")
         )
         try:
-            f = wrappers.Constrained(f, constraint, in_training=variant.constrained == "always")
+            f = wrappers.Constrained(f, constraint, begins=variant.begins)
             constraint.prepare(len(facts.channels))
         except (TypeError, ValueError) as error:
             raise UserError(f"{where}: {error}") from error

@@ -29,7 +29,7 @@ from sciml.experiments.config import OPTIMIZERS, TrainingSettings
 from sciml.experiments.files import save_tensors, write_text
 from sciml.experiments.meter import Meter
 from sciml.experiments.surrogates import load_weights, read_header
-from sciml.models.wrappers import Normalized
+from sciml.models.wrappers import Constrained, Normalized
 from sciml.objectives.forced import Latent
 from sciml.optimizers import SCHEDULES, WeightAverage, curvature, parameter_groups, refined, tabulated
 from sciml.optimizers.schedules import Schedule
@@ -401,6 +401,9 @@ class _Keeper(lightning.Callback):
 
     def on_train_batch_start(self, trainer: Any, module: Any, batch: Any, batch_idx: int) -> None:
         module.resumed = None
+        for part in module.step.modules():
+            if isinstance(part, Constrained):
+                part.progress = self.session.share(self.settings)
         if self.draws is not None:
             torch.set_rng_state(self.draws["rng"])
             if torch.cuda.is_available() and self.draws["cuda_rng"]:

@@ -262,12 +262,14 @@ class Constrained(_Around):
         constraint: the admissible set.
         context: targets that are the same in every call, such as the means of the state that a rollout starts from:
             held to these, and not to the state before, rounding does not add up.
-        in_training: False leaves f as it is in training mode, so that it never sees the constraint that holds its
-            rollouts in evaluation mode.
+        begins: the share of a training, 0 to 1, from which on f sees the constraint in training mode; before, it is
+            left as it is. Infinity never shows it the constraint that holds its rollouts in evaluation mode. What
+            trains the step sets `progress`; a projection has no gradient along what it takes away, so that a network
+            that has not learned a law roughly by itself may never learn it behind one.
     """
 
     def __init__(
-        self, f: Map, constraint: Constraint, context: Context | None = None, in_training: bool = True
+        self, f: Map, constraint: Constraint, context: Context | None = None, begins: float = 0.0
     ) -> None:
         super().__init__()
         if not isinstance(constraint, Constraint):
@@ -277,11 +279,12 @@ class Constrained(_Around):
         self.f = f
         self.constraint = constraint
         self.context = context
-        self.in_training = in_training
+        self.begins = begins
+        self.progress = 0.0
 
     @property
     def _free(self) -> bool:
-        return self.training and not self.in_training
+        return self.training and self.progress < self.begins
 
     def forward(self, u: Tensor, lead: Tensor | None = None) -> Tensor:
         found = _called(self.f, u, lead)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import yaml
@@ -38,8 +39,15 @@ TREE = {
         "soft": {"network": NETWORK, "objective": SOFT},
         "at inference": {"network": NETWORK, "constraint": "ConservedMean", "constrained": "rollouts"},
         "trained": {"network": NETWORK, "constraint": "ConservedMean"},
+        "late": {"network": NETWORK, "constraint": "ConservedMean", "constrained": 0.5},
     },
-    "training": {"updates": 5, "batch_size": 4, "learning_rate": 0.01, "accelerator": "cpu"},
+    "training": {
+        "updates": 5,
+        "log_every": 1,
+        "batch_size": 4,
+        "learning_rate": 0.01,
+        "accelerator": "cpu",
+    },
     "seeds": [0],
     "evaluation": {
         "steps": 4,
@@ -76,6 +84,15 @@ def test_what_is_held_in_rollouts_alone_was_trained_without(folder):
     with torch.no_grad():
         drift = [float((step(u).mean(-1) - u.mean(-1)).abs().max()) for step in (free, mended, trained)]
     assert drift[0] > 1e-4 and max(drift[1:]) < 1e-7
+
+
+def test_what_is_held_late_was_first_trained_without(folder):
+    laws = ("at inference", "late", "trained")
+    never, late, always = (
+        pd.read_csv(folder / "checkpoints" / law / "seed-0.csv")["loss"].to_numpy() for law in laws
+    )
+    same = never == late  # of five updates the first three come before half of them are done
+    assert same[:3].all() and not same[3:].any() and late[0] != always[0]
 
 
 def test_violations_are_measured_at_every_step_of_every_contestant(folder):
@@ -205,3 +222,6 @@ def test_mistakes_are_told_with_their_place():
             read_study({**tree, "evaluation": {key: value}}, "one")
     with pytest.raises(UserError, match="there is no constraint"):
         read_study({**tree, "variants": {"free": {"network": NETWORK, "constrained": "rollouts"}}}, "one")
+    late = {"network": NETWORK, "constraint": "ConservedMean", "constrained": 1.5}
+    with pytest.raises(UserError, match="a share of the training between 0 and 1"):
+        read_study({**tree, "variants": {"late": late}}, "one")

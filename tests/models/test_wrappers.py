@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 from torch import nn
@@ -160,8 +162,19 @@ def test_coordinates_are_further_channels_centred_and_of_unit_size():
 
 def test_a_constraint_of_rollouts_alone_is_not_seen_in_training():
     u = noise(3, 1, 16)
-    step = Constrained(torch.nn.Conv1d(1, 1, 1).double(), ConservedMean(GRID), in_training=False)
+    step = Constrained(torch.nn.Conv1d(1, 1, 1).double(), ConservedMean(GRID), begins=math.inf)
     assert torch.equal(step.train()(u), step.f(u)) and torch.equal(step.ahead(u)[:, 0], step.f(u))
     held = step.eval()(u)
     torch.testing.assert_close(held.mean(-1), u.mean(-1), rtol=0, atol=1e-15)
     assert not torch.equal(held, step.f(u)) and torch.equal(step.ahead(u)[:, 0], held)
+
+
+def test_a_constraint_may_come_late_in_a_training():
+    u = noise(3, 1, 16)
+    step = Constrained(torch.nn.Conv1d(1, 1, 1).double(), ConservedMean(GRID), begins=0.5)
+    held = step.eval()(u)
+    step.train()
+    step.progress = 0.49
+    assert torch.equal(step(u), step.f(u))
+    step.progress = 0.5
+    assert torch.equal(step(u), held)
