@@ -183,6 +183,11 @@ def _from_file(file: str, where: str) -> ModuleType:
         sys.modules[name] = module
         try:
             spec.loader.exec_module(module)
+        except ModuleNotFoundError as error:
+            del sys.modules[name]
+            if error.name == "cvxpy":
+                require(error.name, extra="convex", purpose=f"{where}: {file}")
+            raise
         except BaseException:
             del sys.modules[name]
             raise

@@ -18,6 +18,7 @@ import argparse
 import sys
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -30,6 +31,7 @@ from sciml.constraints import (
     Completion,
     ConservedMean,
     Constraint,
+    ConvexSet,
     DivergenceFree,
     Energy,
     Entropy,
@@ -47,6 +49,7 @@ from sciml.constraints import (
     TensorForm,
 )
 from sciml.experiments.progress import Reporter
+from sciml.extras import require
 from sciml.models import FNO
 
 N = 64
@@ -83,6 +86,13 @@ def below_five(u: Tensor) -> Tensor:
     return u.flatten(1) - 5.0
 
 
+def share(u: Any, previous: Any) -> list[Any]:
+    """Between bounds, with the sums of before."""
+    cvxpy = require("cvxpy", extra="convex", purpose="The row of ConvexSet")
+    sums = [cvxpy.sum(u[c]) == cvxpy.sum(previous[c]) for c in range(2)]
+    return [u >= -1, u <= 1, *sums]
+
+
 CASES: dict[str, tuple[Callable[[], Constraint], int]] = {
     "ConservedMean": (lambda: ConservedMean(PERIODIC), 2),
     "BlockAverage, 8 x 8 blocks": (lambda: BlockAverage(PERIODIC, [8, 8]), 2),
@@ -113,6 +123,7 @@ CASES: dict[str, tuple[Callable[[], Constraint], int]] = {
     "Simplex": (lambda: Simplex(PERIODIC, lower=-1.0, upper=1.0), 2),
     "Inequalities, 16 dense": (lambda: Inequalities(PERIODIC, some_rows(16), -0.1, 0.1), 2),
     "Nonlinear, energy and momentum": (lambda: Nonlinear(PERIODIC, Quadratic(PERIODIC, momentum=True)), 2),
+    "ConvexSet, bounds and means": (lambda: ConvexSet(PERIODIC, share), 2),
     "Completion, means, u below 5": (lambda: Completion(PERIODIC, means, below_five), 2),
     "Symmetric, all of the square": (lambda: Symmetric(PERIODIC, "all", vectors=[(0, 1)]), 2),
     "TensorForm, symmetric without trace": (lambda: TensorForm(PERIODIC, [(0, 1, 2, 3)], "deviatoric"), 4),

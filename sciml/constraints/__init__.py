@@ -6,6 +6,7 @@ from sciml.constraints.bounds import Bounds
 from sciml.constraints.chain import Chain
 from sciml.constraints.completion import Completion
 from sciml.constraints.conserved_mean import ConservedMean
+from sciml.constraints.convex_set import ConvexSet
 from sciml.constraints.divergence_free import DivergenceFree
 from sciml.constraints.energy import Energy
 from sciml.constraints.entropy import Entropy, GasEntropy
@@ -47,6 +48,7 @@ CONSTRAINTS: tuple[type[Constraint], ...] = (
     TensorForm,
     Inequalities,
     Nonlinear,
+    ConvexSet,
     Completion,
     Stack,
     Chain,
@@ -62,6 +64,7 @@ __all__ = [
     "ConservedMean",
     "Constraint",
     "Context",
+    "ConvexSet",
     "DenseRows",
     "DiffusionResidual",
     "DivergenceFree",

@@ -50,9 +50,14 @@ class Constraint(Exact, ABC):
     exactness: float = 0.0
     """What `violation` may be after `project` in float64, beyond rounding; zero where that is all that is left."""
 
-    nonexpansive: bool = False
-    """Whether `project` never enlarges a difference of two states with the same `previous`, |P u - P v| <= |u - v| in the
-    norm weighted by volumes (and scales): a step that contracts or is stable in this norm then stays so."""
+    @property
+    def nonexpansive(self) -> bool:
+        """Whether `project` never enlarges a difference of two states, |P u - P v| <= |u - v|, with the same `previous`.
+
+        In the norm weighted by volumes, and by the squares of scales where there are some: a step that contracts in this
+        norm still does so with the projection behind it.
+        """
+        return False
 
     def prepare(self, channels: int) -> None:
         """Do once what depends on the number of channels of the states only, such as factors of rows.

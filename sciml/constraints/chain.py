@@ -61,6 +61,11 @@ class Chain(Several):
             if isinstance(link, Constraint):
                 link.prepare(channels)
 
+    @property
+    def nonexpansive(self) -> bool:
+        """Of all members alike, in the norm that they share."""
+        return all(isinstance(link, Constraint) and link.nonexpansive for link in self.links)
+
     def project(self, u: Tensor, previous: Tensor | None = None, context: Context | None = None) -> Tensor:
         for link in self.links:
             u = link(u, previous, context)

@@ -122,6 +122,10 @@ class DivergenceFree(Constraint):
     def orthogonal(self) -> Tensor:
         return self.grid.weights(device=self.wavenumbers.device)
 
+    @property
+    def nonexpansive(self) -> bool:
+        return True
+
     def project(self, u: Tensor, previous: Tensor | None = None, context: Context | None = None) -> Tensor:
         velocity = self._continued(self._velocity(u))
         flux, axes = self._flux(velocity)

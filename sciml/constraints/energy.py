@@ -81,6 +81,10 @@ class Energy(Constraint):
         before = self.energy(previous)
         return (before if self.kind == "conserved" else torch.zeros_like(before)), before
 
+    @property
+    def nonexpansive(self) -> bool:
+        return self.kind != "conserved" and self.lower == 0
+
     def project(self, u: Tensor, previous: Tensor | None = None, context: Context | None = None) -> Tensor:
         u = at_least_single(u)
         z = select(u, self.channels, "Energy").to(torch.float64)

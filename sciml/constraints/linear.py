@@ -80,6 +80,10 @@ class Linear(Constraint):
         """Where the rows are single unknowns, which these are, (C, *points); `project` writes b there."""
         return None
 
+    @property
+    def nonexpansive(self) -> bool:
+        return self.nearest
+
     def residual(self, u: Tensor, previous: Tensor | None = None, context: Context | None = None) -> Tensor:
         """A u - b, (B, q) in float64."""
         return self.multiply(u.to(torch.float64)) - self.target(u, previous, context)

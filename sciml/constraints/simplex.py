@@ -81,6 +81,10 @@ class Simplex(Constraint):
             )
         return self.means.mean(select(previous, self.channels, "Simplex"))
 
+    @property
+    def nonexpansive(self) -> bool:
+        return True
+
     def project(self, u: Tensor, previous: Tensor | None = None, context: Context | None = None) -> Tensor:
         u = at_least_single(u)
         selected = select(u, self.channels, "Simplex")

@@ -114,6 +114,10 @@ class Stack(Several):
             )
         return bool(twice.any())
 
+    @property
+    def nonexpansive(self) -> bool:
+        return True
+
     def project(self, u: Tensor, previous: Tensor | None = None, context: Context | None = None) -> Tensor:
         u = at_least_single(u)
         channels = u.shape[1]

@@ -127,6 +127,10 @@ class StaggeredDivergenceFree(Constraint):
         leaves = any(side == "outflow" for pair in self.grid.sides for side in pair)
         return None if leaves else torch.ones(self.grid.shape, dtype=torch.float64)
 
+    @property
+    def nonexpansive(self) -> bool:
+        return self.orthogonal() is not None
+
     def project(self, u: Tensor, previous: Tensor | None = None, context: Context | None = None) -> Tensor:
         # In double precision: automatic mixed precision would take the products with modes in half precision.
         flow = self._held(self._velocity(u)).to(torch.float64)

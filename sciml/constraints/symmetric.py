@@ -51,6 +51,10 @@ class Symmetric(Constraint):
             grid, point_group, axes, translations, vectors, pseudoscalars, tensors, staggered
         )
 
+    @property
+    def nonexpansive(self) -> bool:
+        return True
+
     def project(self, u: Tensor, previous: Tensor | None = None, context: Context | None = None) -> Tensor:
         return self.symmetries.average(at_least_single(u))
 

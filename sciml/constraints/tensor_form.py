@@ -51,6 +51,10 @@ class TensorForm(Constraint):
             )
         return torch.stack([u[:, list(group)] for group in self.tensors], dim=1).unflatten(2, (d, d))
 
+    @property
+    def nonexpansive(self) -> bool:
+        return True
+
     def project(self, u: Tensor, previous: Tensor | None = None, context: Context | None = None) -> Tensor:
         u = at_least_single(u)
         s = self._parts(u)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib.util import find_spec
+from typing import Any
 
 import pytest
 import torch
@@ -17,6 +19,7 @@ from sciml.constraints import (
     Completion,
     ConservedMean,
     Constraint,
+    ConvexSet,
     DivergenceFree,
     Energy,
     Entropy,
@@ -111,6 +114,27 @@ def moments(u: Tensor) -> Tensor:
 
 def above_one(u: Tensor) -> Tensor:
     return u.flatten(1) - 1.0
+
+
+def calm(u: Any, previous: Any) -> list[Any]:
+    """Above a bound, with the sum of before, and not too large."""
+    import cvxpy as cp
+
+    return [u[0] >= -0.3, cp.sum(u[0]) == cp.sum(previous[0]), cp.norm(u[1]) <= 0.6]
+
+
+def smooth(u: Any, domain: Mesh) -> list[Any]:
+    """Small differences along the edges."""
+    import cvxpy as cp
+
+    first, second = domain.edges.tolist()
+    return [cp.norm1(u[0, first] - u[0, second]) <= 3.0, cp.sum_squares(u) <= 4.0]
+
+
+def positive_matrices(u: Any) -> list[Any]:
+    import cvxpy as cp
+
+    return [cp.bmat([[a[0], a[1]], [a[1], a[2]]]) >> 0.1 * torch.eye(2).numpy() for a in (u[:, 0], u[:, 1])]
 
 
 SIDES = Grid((5, 3), (1.0, 2.0), boundary=("wall", "periodic"))
@@ -242,6 +266,11 @@ CASES: dict[type[Constraint], list[tuple[Callable[[], Constraint], Grid | Mesh, 
         (lambda: Nonlinear(THREE, Quadratic(THREE, momentum=True)), THREE, 1),
         (lambda: Nonlinear(THREE, moments, [0.5, 0.4], scales=[1.0, 2.0], channels=[1]), THREE, 2),
     ],
+    ConvexSet: [
+        (lambda: ConvexSet(LINE, calm, scales=[1.0, 2.0]), LINE, 2),
+        (lambda: ConvexSet(disc(8), smooth, channels=[1]), disc(8), 2),
+        (lambda: ConvexSet(Grid((2,), (1.0,)), positive_matrices), Grid((2,), (1.0,)), 3),
+    ],
     Completion: [
         (lambda: Completion(LINE, Quadratic(LINE), shapes=some_rows(1, 2, LINE), values=4.0), LINE, 2),
         (
@@ -258,8 +287,10 @@ CASES: dict[type[Constraint], list[tuple[Callable[[], Constraint], Grid | Mesh, 
         (lambda: Chain([ConservedMean(disc()), Bounds(disc(), lower=-1.0)]), disc(), 1),
     ],
 }
-FLAT = [(make, domain, channels) for cases in CASES.values() for make, domain, channels in cases]
-NAMES = [f"{kind.__name__}-{i}" for kind, cases in CASES.items() for i in range(len(cases))]
+MISSING = {ConvexSet} if find_spec("cvxpy") is None else set()  # what an extra that is not installed brings
+ABLE = {kind: cases for kind, cases in CASES.items() if kind not in MISSING}
+FLAT = [(make, domain, channels) for cases in ABLE.values() for make, domain, channels in cases]
+NAMES = [f"{kind.__name__}-{i}" for kind, cases in ABLE.items() for i in range(len(cases))]
 
 
 def states(domain: Grid | Mesh, channels: int, count: int = 3, seed: int = 1) -> tuple[Tensor, Tensor]:
@@ -271,6 +302,21 @@ def states(domain: Grid | Mesh, channels: int, count: int = 3, seed: int = 1) ->
 
 def test_every_constraint_of_the_list_is_tested_here():
     assert set(CASES) == set(CONSTRAINTS)
+
+
+def test_what_claims_so_enlarges_no_difference_of_two_states():
+    claimed = [(name, case) for name, case in zip(NAMES, FLAT, strict=True) if case[0]().nonexpansive]
+    assert len(claimed) > len(FLAT) // 2
+    for name, (make, domain, channels) in claimed:
+        constraint = make()
+        u, previous = states(domain, channels)
+        v, _ = states(domain, channels, seed=2)
+        scales = torch.tensor(getattr(constraint, "scales", None) or [1.0] * channels)
+        metric = domain.weights() / scales.reshape(-1, *[1] * len(domain.shape)) ** 2
+        before = ((u - v).square() * metric).flatten(1).sum(dim=1)
+        difference = constraint.project(u, previous) - constraint.project(v, previous)
+        after = (difference.square() * metric).flatten(1).sum(dim=1)
+        assert bool((after <= before * (1 + 1e-12)).all()), name
 
 
 @pytest.mark.parametrize(("make", "domain", "channels"), FLAT, ids=NAMES)
