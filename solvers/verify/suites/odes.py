@@ -260,6 +260,10 @@ def _henon_heiles(cls: type[HenonHeiles]) -> list[Check]:
     ]
 
 
+def _first(solution: Callable[[float], np.ndarray]) -> Callable[[float], float]:
+    return lambda t: float(solution(t)[0])
+
+
 def _by_steps(
     rate: Callable[[float, float], float], delay: float, first: Callable[[float], float], count: int
 ) -> Callable[[float], float]:
@@ -277,7 +281,7 @@ def _by_steps(
         span = (k * delay, (k + 1) * delay)
         found = solve_ivp(rates, span, [now], method="DOP853", rtol=1e-11, atol=1e-12, dense_output=True)
         now = float(found.y[0, -1])
-        pieces.append(lambda t, sol=found.sol: float(sol(t)[0]))
+        pieces.append(_first(found.sol))
     return lambda t: pieces[min(max(math.floor(t / delay) + 1, 0), count)](t)
 
 
