@@ -29,13 +29,19 @@ def results() -> dict[str, str]:
 
 
 def studies() -> str:
-    """A table of the studies that ship and of all results."""
+    """A table of the studies that ship and of all results; one page may be of several studies, `page-...`."""
     pages = results()
-    titles = {}
+    titles, shown = {}, set()
     for path in sorted((DOCS.parent / "experiments" / "studies").glob("*.yaml")):
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        titles[f"`{path.stem}`"] = (content["title"], pages.pop(path.stem, None))
-    for name, page in pages.items():  # of programs that are no study
+        full = path.stem.endswith("-full")  # for larger machines, not run
+        own = None if full else next((n for n in pages if f"{path.stem}-".startswith(f"{n}-")), None)
+        shown.add(own)
+        titles[f"`{path.stem}`"] = (content["title"], pages.get(own))
+    for name, page in pages.items():
+        if name in shown:
+            continue
+        # Of programs that are no study.
         titles[name] = ((DOCS / page).read_text(encoding="utf-8").partition("\n")[0].lstrip("# "), page)
     rows = [
         f"| {name} | {title} | {f'[results]({page})' if page else ''} |"
