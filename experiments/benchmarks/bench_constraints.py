@@ -123,7 +123,7 @@ CASES: dict[str, tuple[Callable[[], Constraint], int]] = {
     "Simplex": (lambda: Simplex(PERIODIC, lower=-1.0, upper=1.0), 2),
     "Inequalities, 16 dense": (lambda: Inequalities(PERIODIC, some_rows(16), -0.1, 0.1), 2),
     "Nonlinear, energy and momentum": (lambda: Nonlinear(PERIODIC, Quadratic(PERIODIC, momentum=True)), 2),
-    "ConvexSet, bounds and means": (lambda: ConvexSet(PERIODIC, share), 2),
+    "ConvexSet, bounds and sums": (lambda: ConvexSet(PERIODIC, share), 2),
     "Completion, means, u below 5": (lambda: Completion(PERIODIC, means, below_five), 2),
     "Symmetric, all of the square": (lambda: Symmetric(PERIODIC, "all", vectors=[(0, 1)]), 2),
     "TensorForm, symmetric without trace": (lambda: TensorForm(PERIODIC, [(0, 1, 2, 3)], "deviatoric"), 4),

@@ -99,6 +99,7 @@ class ConvexSet(Constraint):
         if self.channels is not None:
             self._program(len(self.channels))
 
+    @torch.compiler.disable
     def _program(self, count: int) -> ConeProgram:
         if count not in self.programs:
             self.programs[count] = ConeProgram(self.function, (count, *self.weights.shape), self.domain)
