@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sciml.models.bundled import Bundled
+    from sciml.models.clipped import Clipped
     from sciml.models.dissipative import Dissipative
     from sciml.models.edge_fluxes import EdgeFluxes
+    from sciml.models.edge_potential import EdgePotential
     from sciml.models.flux_form import FluxForm
     from sciml.models.forecasters import (
         EDMD,
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from sciml.models.limited_transport import LimitedTransport
     from sciml.models.local_mixture import LocalMixture
     from sciml.models.monotone import Monotone
+    from sciml.models.null_space import NullSpace
     from sciml.models.operators.conv_net import ConvNet
     from sciml.models.operators.fno import FNO
     from sciml.models.operators.kno import KNO, Reconstruction
@@ -50,10 +53,12 @@ if TYPE_CHECKING:
     from sciml.models.pinns.solenoidal_net import SolenoidalNet
     from sciml.models.positive_tensors import PositiveTensors
     from sciml.models.potential_force import PotentialForce
+    from sciml.models.redistribution import Redistribution
     from sciml.models.refined import Refined
     from sciml.models.softmax_share import SoftmaxShare
     from sciml.models.structured_flow import StructuredFlow
     from sciml.models.vector_potential import VectorPotential
+    from sciml.models.wide_transport import WideTransport
     from sciml.models.wrappers import (
         Constrained,
         Corrected,
@@ -104,7 +109,8 @@ WRAPPERS = (
         "Corrected",
     ),
     *("Bundled", "LeadTime", "AtLead", "Refined", "Dissipative", "Observed", "Surrogate"),
-    *("SoftmaxShare", "LimitedTransport", "LocalMixture", "Monotone"),
+    *("SoftmaxShare", "LimitedTransport", "WideTransport", "LocalMixture", "Monotone", "Clipped"),
+    *("NullSpace", "Redistribution", "EdgePotential"),
     "PhysicsExperts",
 )
 """Names of what is put around networks, each an attribute of this module."""
@@ -150,8 +156,10 @@ _HOMES = {
     "Observed": "latent.observed",
     "AtLead": "lead_time",
     "Bundled": "bundled",
+    "Clipped": "clipped",
     "Dissipative": "dissipative",
     "EdgeFluxes": "edge_fluxes",
+    "EdgePotential": "edge_potential",
     "FluxForm": "flux_form",
     "Galilean": "galilean",
     "GroupAverage": "group_average",
@@ -161,9 +169,12 @@ _HOMES = {
     "LimitedTransport": "limited_transport",
     "LocalMixture": "local_mixture",
     "Monotone": "monotone",
+    "NullSpace": "null_space",
+    "Redistribution": "redistribution",
     "Refined": "refined",
     "SoftmaxShare": "softmax_share",
     "StructuredFlow": "structured_flow",
+    "WideTransport": "wide_transport",
     "Constrained": "wrappers",
     "Corrected": "wrappers",
     "HoldNodes": "wrappers",
@@ -190,6 +201,7 @@ __all__ = [
     "BoundaryCondition",
     "Bundled",
     "Climatology",
+    "Clipped",
     "Constrained",
     "ConvNet",
     "CoordinateNet",
@@ -197,6 +209,7 @@ __all__ = [
     "Dissipative",
     "EchoState",
     "EdgeFluxes",
+    "EdgePotential",
     "FluxForm",
     "ForecastSurrogate",
     "Fourier",
@@ -219,6 +232,7 @@ __all__ = [
     "NeuralODE",
     "Normalized",
     "NormalizedMap",
+    "NullSpace",
     "ObservationPrior",
     "Observed",
     "Persistence",
@@ -230,6 +244,7 @@ __all__ = [
     "RandomForest",
     "RandomFourier",
     "Reconstruction",
+    "Redistribution",
     "Refined",
     "Residual",
     "SegmentDistance",
@@ -239,6 +254,7 @@ __all__ = [
     "Surrogate",
     "UNet",
     "VectorPotential",
+    "WideTransport",
     "WithCoordinates",
 ]
 
