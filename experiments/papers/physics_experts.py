@@ -7,8 +7,9 @@ paper leaves open: one expert with as many functions or as many points as all ex
 their own, experts that are joined at their faces, and coefficients whose gradient is left out.
 
 - sorption: diffusion-sorption, u = 1 on the left and D u_x + u = 0 on the right, from a + b bump(x) with a in (0, 0.2) and
-  b in (0, 0.4), up to t = 500, 26 frames at t = 500 s^2, 64 nodes. Where start and sides contradict each other, within six
-  nodes of a side and before t = 10, the equation is not asked for: nodes do not resolve the front that leaves the corner.
+  b in (0, 0.4), up to t = 500, 26 frames at t = 500 s^2, 64 nodes. Within 0.2 of the sides the start goes over to what they
+  ask for: nodes do not resolve a front that leaves a corner where both contradict each other, and where the equation is left
+  out there instead, it leaves open what comes out of the corner.
 - flow: vorticity on a periodic square of side 1, viscosity 1e-3, 11 frames up to t = 1, 32 x 32 points, the start exact.
 
 Errors are relative L2 norms over all frames after the start, of starts that training has not seen, against solvers on finer
@@ -16,7 +17,7 @@ grids. Controls: the mean of the training solutions, linear interpolation betwee
 the start for ever (flow); these know solutions.
 
     python -m sciml.experiments.papers.physics_experts --out folder [--problem sorption] [--ways soft one experts]
-        [--seeds 0 1 2] [--updates 500]
+        [--seeds 0 1 2] [--updates 400]
 
 What is finished in the folder is not done again; a folder of other settings, or a complete one, is refused.
 """
@@ -83,7 +84,9 @@ class Problem:
 
 
 def _bumps(parameters: Tensor, x: Tensor) -> Tensor:
-    return (parameters[:, :1] + parameters[:, 1:] * torch.exp(-(((x - 0.6) / 0.1) ** 2))).unsqueeze(1)
+    inside = parameters[:, :1] + parameters[:, 1:] * torch.exp(-(((x - 0.6) / 0.1) ** 2))
+    left, right = torch.exp(-((x / 0.2) ** 2)), torch.exp(-(((1 - x) / 0.2) ** 2))
+    return (left + (1 - left) * (1 - right) * inside).unsqueeze(1)
 
 
 def sorption(refinement: int = 4, substeps: int = 4) -> Problem:
@@ -92,7 +95,6 @@ def sorption(refinement: int = 4, substeps: int = 4) -> Problem:
     grid = Grid((count,), (1.0,), boundary=(("dirichlet", "neumann"),))  # type: ignore[arg-type]
     times = 500 * torch.linspace(0, 1, frames, dtype=torch.float64) ** 2
     x = grid.axes()[0]
-    corner = (times[:, None] < 10) & (torch.minimum(x, 1 - x) < 6.5 / (count - 1))
     sides = {"x-": SideCondition(1.0), "x+": SideCondition(0.0, 1.0, float(pde.diffusivity))}
 
     def starts(number: int, seed: int) -> tuple[Tensor, Tensor]:
@@ -118,7 +120,7 @@ def sorption(refinement: int = 4, substeps: int = 4) -> Problem:
             frames.append(step(frames[-1]))
         return torch.stack(frames, dim=1)[..., ::refinement]
 
-    residual = DiffusionResidual(pde, grid, times, sides, left_out=corner)
+    residual = DiffusionResidual(pde, grid, times, sides)
     return Problem(residual, starts, truth, (1, 4), 8, 300, (8, 8), {})
 
 
@@ -262,7 +264,7 @@ def trained(
     """A way after its training, the loss of every update, and the CPU seconds."""
     solution = Solution(problem, way, seed)
     generator = torch.Generator().manual_seed(seed)
-    optimizer = torch.optim.Adam(solution.model.parameters(), 2e-3)
+    optimizer = torch.optim.Adam(solution.model.parameters(), 6e-3)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, updates, 1e-4)
     curve, began = [], time.process_time()
     for update in range(updates):
@@ -434,7 +436,7 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--problem", choices=list(PROBLEMS), default="sorption")
     parser.add_argument("--ways", nargs="+", choices=list(WAYS), default=list(USUAL))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--updates", type=int, default=500)
+    parser.add_argument("--updates", type=int, default=400)
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--train", type=int, default=64, help="starts to train on")
     parser.add_argument("--test", type=int, default=32, help="starts to judge by")
