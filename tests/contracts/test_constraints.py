@@ -319,6 +319,20 @@ def test_what_claims_so_enlarges_no_difference_of_two_states():
         assert bool((after <= before * (1 + 1e-12)).all()), name
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_gives_the_same_states_and_slopes():
+    for name, (make, domain, channels) in zip(NAMES, FLAT, strict=True):
+        found = []
+        for device in ("cpu", "cuda"):
+            u, previous = (x.to(device).requires_grad_() for x in states(domain, channels))
+            projected = make().to(device).project(u, previous)
+            assert projected.device.type == device, name
+            slopes = torch.autograd.grad(projected.square().sum(), (u, previous), allow_unused=True)
+            found.append([x.detach().cpu() for x in (projected, *slopes) if x is not None])
+        for here, there in zip(*found, strict=True):
+            torch.testing.assert_close(there, here, rtol=1e-11, atol=1e-11, msg=name)
+
+
 @pytest.mark.parametrize(("make", "domain", "channels"), FLAT, ids=NAMES)
 class TestEvery:
     def test_projected_states_are_admissible_and_random_ones_are_not(self, make, domain, channels):
