@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from sciml.models.boundary_operator import BoundaryOperator, SpectralKernel
     from sciml.models.bundled import Bundled
     from sciml.models.clipped import Clipped
     from sciml.models.dissipative import Dissipative
@@ -83,6 +84,7 @@ MODELS = (
     "FluxForm",
     "EdgeFluxes",
     "VectorPotential",
+    "BoundaryOperator",
     "GroupAverage",
     "Galilean",
     "PotentialForce",
@@ -155,6 +157,7 @@ _HOMES = {
     "ObservationPrior": "latent.observed",
     "Observed": "latent.observed",
     "AtLead": "lead_time",
+    "BoundaryOperator": "boundary_operator",
     "Bundled": "bundled",
     "Clipped": "clipped",
     "Dissipative": "dissipative",
@@ -173,6 +176,7 @@ _HOMES = {
     "Redistribution": "redistribution",
     "Refined": "refined",
     "SoftmaxShare": "softmax_share",
+    "SpectralKernel": "boundary_operator",
     "StructuredFlow": "structured_flow",
     "WideTransport": "wide_transport",
     "Constrained": "wrappers",
@@ -199,6 +203,7 @@ __all__ = [
     "AtLead",
     "BallDistance",
     "BoundaryCondition",
+    "BoundaryOperator",
     "Bundled",
     "Climatology",
     "Clipped",
@@ -250,6 +255,7 @@ __all__ = [
     "SegmentDistance",
     "SoftmaxShare",
     "SolenoidalNet",
+    "SpectralKernel",
     "StructuredFlow",
     "Surrogate",
     "UNet",
