@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 import sciml
+import sciml.constraints
 import sciml.models
 from sciml import Mesh
 from sciml.models import MODELS
@@ -51,6 +52,11 @@ def make(name: str, seed: int = 0) -> nn.Module:
             return kind(
                 sciml.models.MeshGraphNet(small_mesh(), 2, 3, width=6, layers=2), small_mesh(), 2, 3
             )
+        if name == "BoundaryOperator":
+            grid = sciml.Grid((8, 10), (1.0, 2.0), boundary=("wall", "periodic"))
+            sides = sciml.constraints.SideConditions(grid, {"x+": sciml.constraints.SideCondition(0.3)})
+            inner = sciml.models.ConvNet(2, 3, 2, 5, 2, activation="gelu")
+            return kind(inner, sciml.models.SpectralKernel(3, 2, (2, 3)), sides)
         if name == "GroupAverage":
             inner = sciml.models.ConvNet(2, 2, 2, 5, 2, activation="gelu")
             return kind(inner, sciml.Grid((8, 10), (1.0, 2.0)), "reflections", vectors=[(0, 1)])
@@ -86,7 +92,15 @@ OF_PLACE = ("PINN", "CoordinateNet", "SolenoidalNet", "HelmholtzNet", "HardCondi
 FIELD_MAPS = [name for name in MODELS if name not in (*OF_PLACE, "PLRNN", "NeuralODE", "StructuredFlow")]
 
 # Steps keep the number of channels.
-STEPS = ("FluxForm", "EdgeFluxes", "VectorPotential", "PotentialForce", "GroupAverage", "Galilean")
+STEPS = (
+    "FluxForm",
+    "EdgeFluxes",
+    "VectorPotential",
+    "PotentialForce",
+    "GroupAverage",
+    "Galilean",
+    "BoundaryOperator",
+)
 
 
 def state(name: str, generator: torch.Generator) -> torch.Tensor:
