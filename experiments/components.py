@@ -12,6 +12,7 @@ domain) is filled in under the names in `FILLED`, unless given.
 
 from __future__ import annotations
 
+import copy
 import difflib
 import hashlib
 import importlib
@@ -289,7 +290,8 @@ def _plain_arguments(cls: type, arguments: Mapping[str, Any], skip: set[str], wh
     parser = jsonargparse.ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(cls, "of", skip=skip, fail_untyped=False, instantiate=False)
     try:
-        made = parser.instantiate(parser.parse_object({"of": dict(arguments)}))
+        # A copy: jsonargparse puts objects of its own into mappings inside, and what a file says is stored as it was.
+        made = parser.instantiate(parser.parse_object({"of": copy.deepcopy(dict(arguments))}))
     except (jsonargparse.ArgumentError, TypeError, ValueError, KeyError) as error:
         raise UserError(f"{where} ({cls.__name__}): {plain_message(error)}.") from error
     values = made.get("of") or {}
@@ -347,6 +349,21 @@ def check(component: Component, where: str, part: str) -> None:
             if index is not None and not isinstance(item, (str, Mapping)):
                 continue  # a plain value among components, such as a number beside a schedule
             check(item, f"{where}.{name}" + ("" if index is None else f"[{index}]"), part)
+
+
+def needed(component: Component, where: str, part: str) -> set[str]:
+    """What a component and those inside it ask the data for: arguments without a default that the file leaves out."""
+    cls, plain, nested = _checked(component, where, part, FILLED[part])
+    found = {
+        name
+        for name, parameter in _accepted(cls).items()
+        if name not in plain and name not in nested and parameter.default is parameter.empty
+    }
+    for name, value in nested.items():
+        for item in [value] if isinstance(value, Mapping) else value:
+            if isinstance(item, (str, Mapping)):
+                found |= needed(item, f"{where}.{name}", part)
+    return found
 
 
 def build(component: Component, where: str, part: str, facts: Mapping[str, Any] | None = None) -> Any:

@@ -330,16 +330,19 @@ def trained_steps(study: Study, dataset: datasets.Dataset) -> int:
 
 
 def system(dataset: datasets.Dataset, parameters: Mapping[str, Tensor] | None = None) -> PDE | ODE | None:
-    """The equation or system behind a dataset, with the given parameters of some samples; None where unknown."""
+    """The equation or system behind a dataset, with the given parameters of some samples.
+
+    None where it is not known, and where it differs between samples and none are named.
+    """
     recipe = dataset.recipe
-    if recipe is None:
+    if recipe is None or (parameters is None and recipe.varying):
         return None
     found = recipe.equation(parameters)
     return None if isinstance(found, Elliptic) else found
 
 
 def equation(dataset: datasets.Dataset, true: Trajectory | None = None) -> PDE | None:
-    """The equation behind a dataset, with the parameters of the given trajectories; None where unknown."""
+    """The equation behind a dataset, with the parameters of the given trajectories; None as for `system`."""
     found = system(dataset, None if true is None else true.parameters)
     return found if isinstance(found, PDE) else None
 
@@ -352,7 +355,7 @@ def onward(
     States go to the points on which the recipe solves, in its precision, and come back the way they were stored.
     """
     recipe = dataset.recipe
-    if recipe is None or system(dataset) is None:
+    if recipe is None or system(dataset, {name: v[:1] for name, v in split.parameters.items()}) is None:
         return None
     stored, factor = split.domain, recipe.resolution_factor
     fine = recipe.domain_at(factor) if factor > 1 else stored

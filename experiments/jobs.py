@@ -140,6 +140,13 @@ def train(work: Job, tell: Tell | None = None, stop: threading.Event | None = No
     equation = data.equation(dataset)
     if equation is not None:
         given["pde"] = equation
+    elif dataset.recipe is not None and "pde" in components.needed(variant.objective, where, "objective"):
+        varying = dataset.recipe.varying
+        why = f"differs between samples in {', '.join(varying)}" if varying else "is none in time"
+        raise UserError(
+            f"{where} asks for the equation of {dataset.path}, which {why}; take data of one equation in time, or an "
+            "objective that does without."
+        )
     units = (facts.mean, facts.std) if variant.normalized and study.kind == "rollout" else None
     given["units"] = units
     if facts.recipe is not None and study.kind == "rollout":

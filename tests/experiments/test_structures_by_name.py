@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import re
 
 import numpy as np
@@ -13,9 +14,9 @@ from torch import Tensor, nn
 from sciml import Grid, Mesh, datasets, rollout
 from sciml.domains import Domain, Point
 from sciml.errors import UserError
-from sciml.experiments import surrogates
+from sciml.experiments import jobs, surrogates
 from sciml.experiments.cli import main
-from sciml.experiments.config import Variant
+from sciml.experiments.config import Variant, load_study
 from sciml.experiments.surrogates import Facts
 from sciml.jacobian import asymmetry
 from sciml.trajectory import Field
@@ -238,3 +239,43 @@ def test_boundary_data_that_do_not_keep_a_target_are_refused_with_places():
     fixed = "{class_path: FixedValues, init_args: {mask: [true, true, true, true, true], values: 0.5}}"
     both = refusal("Stack", f"constraints: [{fixed}, ConservedMean]", line, 1)
     assert "no unknown that is free" in both and "fixed: mean of channel 0" in both
+
+
+def test_held_sides_through_training_storage_and_rollout(tmp_path, monkeypatch):
+    """On data whose equation differs between samples."""
+    monkeypatch.chdir(tmp_path)
+    counts = {"train": 2, "valid": 0, "test": 1}
+    datasets.generate("advection_step", tmp_path / "data", samples=counts, certificate=False)
+    sides = "{class_path: SideConditions, init_args: {conditions: {x-: {data: 1.0}}}}"
+    kernel = "{class_path: SpectralKernel, init_args: {modes: [4]}}"
+    (tmp_path / "sides.yaml").write_text(f"""
+name: sides
+data: {{path: data}}
+training: {{updates: 2, accelerator: cpu}}
+seeds: [0]
+evaluation: {{steps: 3, solvers: [], laboratory: 0, violations: {{inflow: {sides}}}}}
+variants:
+  after: {{network: {SMALL}, constraint: {sides}}}
+  inside:
+    network: {{class_path: BoundaryOperator, init_args: {{f: {SMALL}, kernel: {kernel}, conditions: {sides}}}}}
+    residual: false
+    normalized: false
+  free: {{network: {SMALL}}}
+""")
+    assert main(["run", "sides.yaml", "--out", "run"]) == 0
+    for name in ("after", "inside"):
+        torch.load(tmp_path / "run" / "checkpoints" / name / "seed-0.pt", weights_only=True)
+    with (tmp_path / "run" / "metrics.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["metric"] == "violation inflow"]
+    missed = {
+        name: max(float(r["value"]) for r in rows if r["step"] == name)
+        for name in ("after", "inside", "free")
+    }
+    assert missed["after"] < 1e-6 and missed["inside"] < 1e-6 < 1e-4 < missed["free"]
+    # A residual would be that of one equation for all.
+    residual = "{class_path: Unrolled, init_args: {steps: 1, terms: [EquationResidual]}}"
+    text = f"{{network: {SMALL}, objective: {residual}}}"
+    study = load_study(tmp_path / "sides.yaml", [("variants", yaml.safe_load(f"informed: {text}"))])
+    job = jobs.job(study, "informed", 0, tmp_path / "data", tmp_path / "informed.pt")
+    with pytest.raises(UserError, match="which differs between samples in velocity; take data of one"):
+        jobs.train(job)

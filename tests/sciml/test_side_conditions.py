@@ -1,3 +1,5 @@
+import copy
+
 import pytest
 import torch
 
@@ -121,7 +123,10 @@ def test_a_study_names_it():
     grid = Grid((6,), (1.0,), boundary="wall")
     conditions = {"x-": {"data": 1.0}, "x+": {"data": "previous", "value": 0.0, "slope": 1.0}}
     component = {"class_path": "SideConditions", "init_args": {"conditions": conditions}}
+    as_written = copy.deepcopy(component)
+    components.check(component, "constraint", "constraint")
     held = components.build(component, "constraint", "constraint", {"grid": grid, "domain": grid})
+    assert component == as_written  # it is stored beside the weights, where plain values alone can be read
     u, before = noise(1, 1, 6), noise(1, 1, 6, seed=1)
     assert float(held.violation(held.project(u, before), before)) < 1e-14
     assert float(held.project(u, before)[0, 0, 0]) == 1.0
