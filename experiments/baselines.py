@@ -46,22 +46,25 @@ def through(
 
 
 def coarse_grid_solvers(
-    pde: Callable[[slice], PDE],
+    pde: Callable[[slice, Grid], PDE],
     grid: Grid,
     dt: float,
     *,
     factors: Sequence[int] = (1, 2, 4, 8),
     orders: Sequence[int] = (2, 4),
+    own: Callable[[PDE, Grid, float], Callable[[Tensor], Tensor]] | None = None,
     build: Callable[..., Step] | None = None,
 ) -> list[Contestant]:
     """The equation's own solver on the data's grid and on coarser ones, as cheap as its stability allows.
 
     Args:
-        pde: samples -> the equation with their parameters.
+        pde: samples and a grid -> the equation with their parameters there.
         grid: the points of the data.
         dt: time between frames.
         factors: the grid is made coarser by each of these where the numbers divide and four points remain.
-        orders: orders in time for semi-linear equations on periodic grids, each with a single step per frame.
+        orders: orders in time for semi-linear equations on periodic nodes, each with a single step per frame.
+        own: builder of the solver that made the data, with its conditions at the sides: what is taken wherever the
+            points are not periodic nodes. Without it `build`.
         build: solver builder, `sciml.solvers.build` unless given.
     """
     from sciml.solvers import build as default
@@ -77,7 +80,7 @@ def coarse_grid_solvers(
         known: set[str] = set()
         for order in orders if spectral else (None,):
             options = {} if order is None else {"order": order, "substeps": 1}
-            make = _maker(chosen, pde, grid, coarse, dt, options)
+            make = _maker(chosen if spectral or own is None else own, pde, grid, coarse, dt, options)
             try:
                 step, _ = make(slice(None))
             except UserError:  # one step per frame would blow up there
@@ -92,24 +95,26 @@ def coarse_grid_solvers(
 
 
 def _maker(
-    build: Callable[..., Step],
-    pde: Callable[[slice], PDE],
+    build: Callable[..., Callable[[Tensor], Tensor]],
+    pde: Callable[[slice, Grid], PDE],
     grid: Grid,
     coarse: Grid,
     dt: float,
     options: Mapping[str, int],
-) -> Callable[[slice], tuple[Step, Course]]:
+) -> Callable[[slice], tuple[Callable[[Tensor], Tensor], Course]]:
     """Samples -> the step on the coarse grid, and the course that it makes on the data's grid."""
 
-    def make(samples: slice) -> tuple[Step, Course]:
-        step = build(pde(samples), coarse, dt, **options)
+    def make(samples: slice) -> tuple[Callable[[Tensor], Tensor], Course]:
+        step = build(pde(samples, coarse), coarse, dt, **options)
         faces = low_faces_of(step)
         return step, through(step, _resampler(grid, coarse, faces), _resampler(coarse, grid, faces))
 
     return make
 
 
-def _second(make: Callable[[slice], tuple[Step, Course]]) -> Callable[[slice], Course]:
+def _second(
+    make: Callable[[slice], tuple[Callable[[Tensor], Tensor], Course]],
+) -> Callable[[slice], Course]:
     return lambda samples: make(samples)[1]
 
 

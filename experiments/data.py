@@ -329,15 +329,17 @@ def trained_steps(study: Study, dataset: datasets.Dataset) -> int:
     return max(1, (dataset[study.data.train].frames - 1) // study.data.stride)
 
 
-def system(dataset: datasets.Dataset, parameters: Mapping[str, Tensor] | None = None) -> PDE | ODE | None:
+def system(
+    dataset: datasets.Dataset, parameters: Mapping[str, Tensor] | None = None, domain: Domain | None = None
+) -> PDE | ODE | None:
     """The equation or system behind a dataset, with the given parameters of some samples.
 
-    None where it is not known, and where it differs between samples and none are named.
+    None where it is not known, and where it differs between samples and none are named. `domain` as in `Recipe.equation`.
     """
     recipe = dataset.recipe
     if recipe is None or (parameters is None and recipe.varying):
         return None
-    found = recipe.equation(parameters)
+    found = recipe.equation(parameters, domain)
     return None if isinstance(found, Elliptic) else found
 
 

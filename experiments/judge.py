@@ -206,9 +206,9 @@ class _Field:
         begun = truth.after(before) if before else truth
         return cls(study, dataset, split, begun, before, truth.frames)
 
-    def equation(self, samples: slice) -> PDE | ODE | None:
-        """The equation with the parameters of some samples; None where unknown."""
-        return data.system(self.dataset, self._parameters(samples))
+    def equation(self, samples: slice, domain: Domain | None = None) -> PDE | ODE | None:
+        """The equation with the parameters of some samples, on the stored points or others; None where unknown."""
+        return data.system(self.dataset, self._parameters(samples), domain)
 
     def _parameters(self, samples: slice) -> dict[str, Tensor]:
         count = self.reference.samples
@@ -315,16 +315,20 @@ def _training_states(study: Study, dataset: datasets.Dataset, most: int = 64) ->
 def solvers(field: _Field) -> list[contestants.Contestant]:
     """The equation's classical solver on the data's points and on coarser ones; none for unknown equations."""
     factors, domain, dt = field.study.evaluation.solvers, field.reference.domain, field.reference.dt
-    if not isinstance(field.equation(slice(None)), PDE) or not factors:
+    recipe = field.dataset.recipe
+    if recipe is None or not isinstance(field.equation(slice(None)), PDE) or not factors:
         return []
     if isinstance(domain, Grid):
 
-        def equation(samples: slice) -> PDE:
-            found = field.equation(samples)
+        def equation(samples: slice, grid: Grid) -> PDE:
+            found = field.equation(samples, grid)
             assert isinstance(found, PDE)  # it is the same for other samples
             return found
 
-        return baselines.coarse_grid_solvers(equation, domain, dt, factors=factors)
+        def own(pde: PDE, grid: Grid, dt: float) -> Callable[[Tensor], Tensor]:
+            return recipe.solver(pde, grid, dt, None)
+
+        return baselines.coarse_grid_solvers(equation, domain, dt, factors=factors, own=own)
     if isinstance(domain, Mesh):
         return _mesh_solvers(field, domain)
     return []

@@ -125,7 +125,7 @@ def test_a_solver_on_fewer_points_is_scored_on_the_data_points(reference):
         return FunctionStep(lambda u: torch.roll(u, grid.shape[0] // 16, dims=-1), dt, grid, CHANNELS)
 
     solvers = coarse_grid_solvers(
-        lambda samples: None, GRID, 0.1, factors=(1, 2, 3, 16), orders=(4,), build=build
+        lambda samples, grid: None, GRID, 0.1, factors=(1, 2, 3, 16), orders=(4,), build=build
     )
     assert [s.name for s in solvers] == ["solver order 4, 32", "solver order 4, 16"]
     exact = evaluate(solvers, reference, trained_steps=5)
