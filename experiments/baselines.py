@@ -63,8 +63,8 @@ def coarse_grid_solvers(
         dt: time between frames.
         factors: the grid is made coarser by each of these where the numbers divide and four points remain.
         orders: orders in time for semi-linear equations on periodic nodes, each with a single step per frame.
-        own: builder of the solver that made the data, with its conditions at the sides: what is taken wherever the
-            points are not periodic nodes. Without it `build`.
+        own: builder of the solver that made the data, with its conditions at the sides and steps of its own choice: what
+            is taken where the points are not periodic nodes, or a single step is not stable. Without it `build`.
         build: solver builder, `sciml.solvers.build` unless given.
     """
     from sciml.solvers import build as default
@@ -78,12 +78,18 @@ def coarse_grid_solvers(
         coarse = grid.resized([n // factor for n in grid.shape])
         size = "x".join(str(n) for n in coarse.shape)
         known: set[str] = set()
-        for order in orders if spectral else (None,):
+        # Single steps where they are stable, and otherwise as many as the solver takes by itself.
+        tries: list[tuple[int | None, Callable[..., Callable[[Tensor], Tensor]]]] = []
+        tries += [(order, chosen) for order in orders] if spectral else []
+        tries += [(None, chosen if own is None else own)]
+        for order, builder in tries:
+            if order is None and known:
+                break
             options = {} if order is None else {"order": order, "substeps": 1}
-            make = _maker(chosen if spectral or own is None else own, pde, grid, coarse, dt, options)
+            make = _maker(builder, pde, grid, coarse, dt, options)
             try:
                 step, _ = make(slice(None))
-            except UserError:  # one step per frame would blow up there
+            except UserError:  # it would blow up there
                 continue
             method = getattr(step, "method", f"order {order}")
             if method in known:  # a linear equation is exact in time, whatever the order

@@ -134,6 +134,38 @@ def test_a_solver_on_fewer_points_is_scored_on_the_data_points(reference):
     assert coarse.shape == (16,)
 
 
+def test_a_solver_takes_part_at_every_resolution():
+    """One step per frame where that is stable, the data's own steps elsewhere, its own solver between sides."""
+    made = []
+
+    def build(pde, grid, dt, order=None, substeps=None):
+        if grid.shape[0] > 16 and substeps == 1:
+            raise UserError("one step would blow up")
+        made.append(("build", pde, grid.shape[0], order))
+        return FunctionStep(lambda u: u, dt, grid, CHANNELS)
+
+    def own(pde, grid, dt):
+        made.append(("own", pde, grid.shape[0], None))
+        return lambda u: u
+
+    def names(grid, **more):
+        made.clear()
+        equation = lambda samples, points: points.shape[0]  # noqa: E731
+        return [
+            s.name
+            for s in coarse_grid_solvers(
+                equation, grid, 0.1, factors=(1, 2), orders=(4,), build=build, **more
+            )
+        ]
+
+    assert names(GRID, own=own) == ["solver 32", "solver order 4, 16"]
+    assert made == [("own", 32, 32, None), ("build", 16, 16, 4)]
+    assert names(GRID) == ["solver 32", "solver order 4, 16"]
+    walls = Grid((32,), (1.0,), boundary="wall", centering="cell")
+    assert names(walls, own=own) == ["solver 32", "solver 16"]
+    assert [kind for kind, *_ in made] == ["own", "own"]
+
+
 def test_what_is_saved_is_read_again_and_reported(reference, tmp_path):
     damped = from_step("damped", step_of(lambda u: 0.9 * shift(u)), "surrogate", parameters=7)
     solver = from_step("solver", step_of(shift), "solver")
