@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
+import sciml.datasets as datasets
 from sciml.errors import UserError
 from sciml.experiments import closed_form, components, data, surrogates
 from sciml.experiments.config import Study, TrainingSettings, Variant, as_tree, read_study
@@ -113,6 +115,47 @@ def spent(checkpoint: Path) -> dict[str, Any]:
     }
 
 
+def check(study: Study, data_path: Path) -> None:
+    """Make every variant's surrogate and objective once, so that what does not fit the data stops a run before it starts.
+
+    Raises:
+        UserError: one of them does not.
+    """
+    dataset = data.open_dataset(study.data, data_path)
+    facts = data.facts(study, dataset)
+    for name, variant in study.variants.items():
+        surrogate = surrogates.build(variant, facts, seed=study.seeds[0], name=name)
+        if not closed_form.is_fitted_at_once(surrogate):
+            _objective(study, name, study.seeds[0], dataset, facts)
+
+
+def _objective(
+    study: Study, name: str, seed: int, dataset: datasets.Dataset, facts: surrogates.Facts
+) -> tuple[Any, tuple[Tensor, Tensor] | None]:
+    """A variant's objective, and mean and standard deviation where it acts on normalised states."""
+    variant = study.variants[name]
+    where = f"variants.{name}.objective"
+    given = facts.arguments("objective")
+    equation = data.equation(dataset)
+    if equation is not None:
+        given["pde"] = equation
+    elif dataset.recipe is not None and "pde" in components.needed(variant.objective, where, "objective"):
+        varying = dataset.recipe.varying
+        why = f"differs between samples in {', '.join(varying)}" if varying else "is none in time"
+        raise UserError(
+            f"{where} asks for the equation of {dataset.path}, which {why}; take data of one equation in time, or an "
+            "objective that does without."
+        )
+    units = (facts.mean, facts.std) if variant.normalized and study.kind == "rollout" else None
+    given["units"] = units
+    if facts.recipe is not None and study.kind == "rollout":
+        given["solver"] = OnlineSolver(facts.recipe, facts.domain, facts.dt, units=units)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed + 1)
+        objective = components.build(variant.objective, where, "objective", given)
+    return objective, units
+
+
 def train(work: Job, tell: Tell | None = None, stop: threading.Event | None = None) -> dict[str, Any]:
     """Do a job, or what is left of it; returns updates, loss and seconds.
 
@@ -135,25 +178,7 @@ def train(work: Job, tell: Tell | None = None, stop: threading.Event | None = No
     if closed_form.is_fitted_at_once(surrogate):
         states, place = data.training_states(study, dataset), Path(work.checkpoint)
         return closed_form.fit_at_once(surrogate, states, place, header=known, seed=work.seed)
-    where = f"variants.{work.variant}.objective"
-    given = facts.arguments("objective")
-    equation = data.equation(dataset)
-    if equation is not None:
-        given["pde"] = equation
-    elif dataset.recipe is not None and "pde" in components.needed(variant.objective, where, "objective"):
-        varying = dataset.recipe.varying
-        why = f"differs between samples in {', '.join(varying)}" if varying else "is none in time"
-        raise UserError(
-            f"{where} asks for the equation of {dataset.path}, which {why}; take data of one equation in time, or an "
-            "objective that does without."
-        )
-    units = (facts.mean, facts.std) if variant.normalized and study.kind == "rollout" else None
-    given["units"] = units
-    if facts.recipe is not None and study.kind == "rollout":
-        given["solver"] = OnlineSolver(facts.recipe, facts.domain, facts.dt, units=units)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(work.seed + 1)
-        objective = components.build(variant.objective, where, "objective", given)
+    objective, units = _objective(study, work.variant, work.seed, dataset, facts)
     windows = data.windows(study, dataset, getattr(objective, "horizon", 1))
     outcome = fit(
         surrogate,

@@ -217,6 +217,8 @@ def train(
     if not todo:
         reporter.say(f"{study.name}: all {len(every)} trainings are complete")
         return data
+    if len(study.variants) > 1:  # a single one stops before its first update anyway
+        jobs.check(study, data)
     count = min(len(todo), workers or side_by_side())
     if scheduler is not None or count > 1:
         done = jobs.train_in_pool(todo, pool_of(count, scheduler), reporter)

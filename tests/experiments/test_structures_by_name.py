@@ -189,6 +189,7 @@ training: {updates: 2}
 seeds: [0]
 evaluation: {steps: 2}
 variants:
+  free: {network: {class_path: ConvNet, init_args: {width: 2}}}
   held:
     network: {class_path: ConvNet, init_args: {width: 2}}
     constraint:
@@ -218,7 +219,7 @@ def test_what_no_state_can_meet_ends_a_command_with_names(tmp_path, monkeypatch,
         error = " ".join(capsys.readouterr().err.split())
         assert "Traceback" not in error
         assert "variants.held.constraint: LinearRows" in error and message in error
-    assert not list(tmp_path.rglob("*.pt"))
+    assert not list(tmp_path.rglob("*.pt"))  # nor was the variant trained that nothing is wrong with
 
 
 def test_boundary_data_that_do_not_keep_a_target_are_refused_with_places():
