@@ -129,25 +129,31 @@ def _resampler(source: Grid, target: Grid, low_faces: LowFaces | None) -> Callab
 
 
 def coarse_mesh_solvers(
-    make_step: Callable[[Mesh], Step], mesh: Mesh, coarser: Sequence[Mesh]
+    make_step: Callable[[slice, Mesh], Callable[[Tensor], Tensor]], mesh: Mesh, coarser: Sequence[Mesh]
 ) -> list[Contestant]:
-    """The finite-element step on the data's mesh and on coarser meshes of the same region.
+    """The equation's solver on the data's mesh and on coarser meshes of the same region.
 
     Args:
-        make_step: builds the step on a mesh.
+        make_step: builds the step on a mesh, for some samples.
         mesh: the data's mesh.
         coarser: further meshes.
     """
-    found = [from_step(f"solver {mesh.shape[0]} nodes", make_step(mesh), "solver")]
+    found = [
+        Contestant(
+            f"solver {mesh.shape[0]} nodes", "solver", lambda samples: Course(make_step(samples, mesh))
+        )
+    ]
     for other in coarser:
-        down, up = nodal_interpolation(mesh, other), nodal_interpolation(other, mesh)
-        course = through(make_step(other), _apply(down), _apply(up))
-        found.append(Contestant(f"solver {other.shape[0]} nodes", "solver", _always(course)))
+        course = _between(make_step, mesh, other)
+        found.append(Contestant(f"solver {other.shape[0]} nodes", "solver", course))
     return found
 
 
-def _always(course: Course) -> Callable[[slice], Course]:
-    return lambda samples: course
+def _between(
+    make_step: Callable[[slice, Mesh], Callable[[Tensor], Tensor]], mesh: Mesh, other: Mesh
+) -> Callable[[slice], Course]:
+    down, up = _apply(nodal_interpolation(mesh, other)), _apply(nodal_interpolation(other, mesh))
+    return lambda samples: through(make_step(samples, other), down, up)
 
 
 def _apply(matrix: Tensor) -> Callable[[Tensor], Tensor]:

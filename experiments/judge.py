@@ -335,7 +335,7 @@ def solvers(field: _Field) -> list[contestants.Contestant]:
 
 
 def _mesh_solvers(field: _Field, mesh: Mesh) -> list[contestants.Contestant]:
-    """The recipe's finite elements with one substep, on its own mesh and on coarser meshes of the region."""
+    """The recipe's solver on its own mesh and on coarser meshes of the region, with one implicit step where it takes such."""
     recipe, dt = field.dataset.recipe, field.reference.dt
     assert recipe is not None  # its equation is known
     make = recipe.domain
@@ -347,9 +347,11 @@ def _mesh_solvers(field: _Field, mesh: Mesh) -> list[contestants.Contestant]:
             if isinstance(domain, Mesh):
                 coarser.append(domain)
 
-    def step(on: Mesh) -> Step:
-        solver = recipe.solver(recipe.equation(domain=on), on, dt, 1)
-        return FunctionStep(solver, dt, on, field.dataset.channels)
+    def step(samples: slice, on: Mesh) -> Callable[[Tensor], Tensor]:
+        equation = field.equation(samples, on)
+        solver = recipe.solver(equation, on, dt, None)
+        # Explicit finite volumes choose their steps by the state and say None.
+        return solver if getattr(solver, "substeps", None) is None else recipe.solver(equation, on, dt, 1)
 
     return baselines.coarse_mesh_solvers(step, mesh, coarser)
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
 from sciml import Field, FunctionStep, Grid, Mesh, Trajectory, rollout
+from sciml.datasets import load_recipe
 from sciml.errors import UserError
+from sciml.experiments import judge
 from sciml.experiments.baselines import (
     coarse_grid_solvers,
     nodal_interpolation,
@@ -164,6 +167,26 @@ def test_a_solver_takes_part_at_every_resolution():
     walls = Grid((32,), (1.0,), boundary="wall", centering="cell")
     assert names(walls, own=own) == ["solver 32", "solver 16"]
     assert [kind for kind, *_ in made] == ["own", "own"]
+
+
+@pytest.mark.parametrize(("name", "one_step"), [("traffic_jam", False), ("cylinder", True)])
+def test_solvers_on_meshes_take_one_step_only_where_it_is_implicit(name, one_step):
+    recipe = load_recipe(name)
+    mesh = recipe.domain_at(1)
+    field = SimpleNamespace(
+        dataset=SimpleNamespace(recipe=recipe),
+        study=SimpleNamespace(evaluation=SimpleNamespace(solvers=(1, 4))),
+        reference=SimpleNamespace(domain=mesh, dt=recipe.dt),
+        equation=lambda samples, domain=None: recipe.equation(domain=domain),
+    )
+    found = judge.solvers(field)
+    assert len(found) == 2 and found[0].name == f"solver {mesh.shape[0]} nodes"
+    _, u = recipe.draw("test", 0, mesh, len(recipe.equation(domain=mesh).channels(2)))
+    for contestant in found:
+        course = contestant.course(slice(0, 1))
+        state = course.show(course.advance(course.begin(u[None].double())))
+        assert state.shape == (1, *u.shape) and bool(torch.isfinite(state).all())
+    assert (found[0].course(slice(0, 1)).advance.substeps == 1) == one_step
 
 
 def test_what_is_saved_is_read_again_and_reported(reference, tmp_path):
