@@ -28,7 +28,7 @@ from sciml.experiments import (
 )
 from sciml.experiments.config import Study, as_tree
 from sciml.experiments.evaluate import Diary, invariants_of
-from sciml.experiments.laboratory import add_laboratory
+from sciml.experiments.laboratory import PARTS, add_laboratory
 from sciml.experiments.pictures import add_pictures
 from sciml.experiments.progress import Reporter
 from sciml.experiments.reference import Reference, from_split
@@ -273,8 +273,8 @@ def _compete(
     stepping = [c for c in surrogates_ if c.step is not None]
     if asked.laboratory and stepping:
         own = field.solver(slice(0, 1))
-        names = len({c.name for c in stepping}) + (own is not None)
-        with reporter.task("laboratory", names) as task:
+        parts = len(PARTS) * (len({c.name for c in stepping}) + (own is not None))
+        with reporter.task("laboratory", parts) as task:
             add_laboratory(
                 result,
                 stepping,
@@ -284,7 +284,7 @@ def _compete(
                 states=asked.laboratory,
                 progress=task.update,
             )
-            task.update(names)
+            task.update(parts)
     storage.save(result, out)
     diary.close()
 

@@ -33,6 +33,8 @@ NETWORK_PATH, NETWORK_NUMBERS = 300, 200_000
 SOLVER_PATH, SOLVER_NUMBERS = 2000, 40_000_000
 # Systems of so few unknowns get all their exponents, along several paths at once.
 SMALL, PATHS = 16, 8
+PARTS = ("singular values", "eigenvalues", "growth", "wavenumbers", "exponents")
+"""What is measured of each step, in this order."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ def add_laboratory(
         half: the same with half the step, to see whether two of its steps are one.
         states: number of states, evenly spread over the training horizon twice over.
         seed: of the random probes.
-        progress: called with the number of steps that are measured, and a name.
+        progress: called with the number of parts that are measured, `PARTS` of each step, and what comes next.
     """
     last = min(2 * evaluation.trained_steps, evaluation.steps, reference.reach)
     chosen = sorted(set(np.linspace(0, last, states).round().astype(int).tolist()))
@@ -99,22 +101,32 @@ def add_laboratory(
     for contestant in contestants:
         if contestant.kind == "surrogate" and contestant.step is not None:
             measured.setdefault(contestant.name, contestant.step)
+
+    def tell(number: int, name: str) -> Callable[[str], None]:
+        def begins(part: str) -> None:
+            if progress is not None:
+                progress(number * len(PARTS) + PARTS.index(part), f"{name}: {part}")
+
+        return begins
+
     for number, (name, step) in enumerate(measured.items()):
-        if progress is not None:
-            progress(number, name)
-        evaluation.laboratory[name] = measure(step, bench, part=_longer(step))
+        evaluation.laboratory[name] = measure(step, bench, part=_longer(step), tell=tell(number, name))
     if solver is not None:
-        if progress is not None:
-            progress(len(measured), SOLVER)
+        begins = tell(len(measured), SOLVER)
         try:
-            evaluation.laboratory[SOLVER] = measure(solver, bench, part=half, exact=True)
+            evaluation.laboratory[SOLVER] = measure(solver, bench, part=half, exact=True, tell=begins)
         except (RuntimeError, NotImplementedError, TypeError, ValueError):
             # Compiled or assembled solvers need not be differentiable; the surrogates then stand alone.
             evaluation.laboratory.pop(SOLVER, None)
 
 
 def measure(
-    step: Step, bench: Bench, *, part: tuple[Step, Step] | Step | None = None, exact: bool = False
+    step: Step,
+    bench: Bench,
+    *,
+    part: tuple[Step, Step] | Step | None = None,
+    exact: bool = False,
+    tell: Callable[[str], None] = lambda name: None,
 ) -> dict[str, np.ndarray]:
     """Everything about one step.
 
@@ -124,6 +136,7 @@ def measure(
         part: a step of half the length of this one, or the pair (step twice as long, this one), to see whether they
             agree.
         exact: in double precision and with differences for products with the Jacobian, as solvers want it.
+        tell: called with each of `PARTS` before it begins.
 
     Returns:
         "times" (S,); "spectral_norm", "frobenius", "symmetry" (S,); "row_energy" (S, *points); "worst" (C, *points),
@@ -145,6 +158,7 @@ def measure(
     states, starts, scale = bench.states.to(dtype), bench.starts.to(dtype), bench.scale.to(dtype)
     mode: Any = "fd" if exact else "auto"
     random = torch.Generator().manual_seed(bench.seed)
+    tell("singular values")
     found = jacobian_diagnostics(
         step, states, probes=PROBES, iterations=ITERATIONS, mode=mode, scale=scale, generator=random
     )
@@ -153,6 +167,7 @@ def measure(
     }
     out["worst"] = found["worst_direction"][-1]
     few = states[np.unique(np.linspace(0, len(states) - 1, DEAR).round().astype(int))]
+    tell("eigenvalues")
     radius = leading_eigenvalues(
         step,
         few,
@@ -162,11 +177,13 @@ def measure(
         generator=random,
     )
     out["spectral_radius"] = radius.values[:, 0].abs()
+    tell("growth")
     growth = transient_growth(
         step, few, GROWTH, iterations=GROWTH_ITERATIONS, mode=mode, scale=scale, generator=random
     )
     out["transient_growth"] = growth.gains[:, 0]
     out["growth_steps"] = torch.tensor(GROWTH)
+    tell("wavenumbers")
     if bench.grid is not None:
         shell_steps = SHELL_STEPS if states[0].numel() <= LARGE else 1
         response = shell_response(
@@ -178,6 +195,7 @@ def measure(
     count = size if size <= SMALL else EXPONENTS
     longest, numbers = (SOLVER_PATH, SOLVER_NUMBERS) if exact else (NETWORK_PATH, NETWORK_NUMBERS)
     length = int(min(longest, max(20, numbers // (size * (count + 1) * len(starts)))))
+    tell("exponents")
     path = lyapunov_exponents(
         step,
         starts,
