@@ -56,7 +56,8 @@ docs: unpacked  ## the manual, strictly built into site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 examples: $(READY)  ## run the examples, each of which ends with an assertion
-	set -e; for file in docs/examples/*.py; do echo $$file; $(BIN)/python $$file; done
+	@mkdir -p build/examples
+	set -e; for file in docs/examples/*.py; do echo $$file; (cd build/examples && ../../$(BIN)/python ../../$$file); done
 
 clean:  ## remove the environment and what was built; keeps runs/ and data/
 	rm -rf $(VENV) build dist site *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache solvers/lanes/__pycache__
