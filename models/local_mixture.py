@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from sciml.domains import Grid
+from sciml.models.neighbours import neighbour_logits
 from sciml.models.wrappers import Map
 
 
@@ -48,17 +49,7 @@ class LocalMixture(nn.Module):
 
     def weights(self, u: Tensor) -> Tensor:
         """w (B, C, S, *points) in float64."""
-        logits = self.f(u)
-        wanted = (len(u), u.shape[1] * len(self.shifts), *self.grid.shape)
-        if tuple(logits.shape) != wanted:
-            raise ValueError(
-                f"LocalMixture got logits of shape {tuple(logits.shape)} for a state of shape {tuple(u.shape)}; expected "
-                f"{wanted}, {len(self.shifts)} for each channel."
-            )
-        own = torch.zeros(len(self.shifts), dtype=torch.float64, device=u.device)
-        own[len(self.shifts) // 2] = self.own
-        logits = logits.to(torch.float64).unflatten(1, (u.shape[1], -1))
-        return (logits + own.reshape(-1, *[1] * self.grid.dimension)).softmax(dim=2)
+        return neighbour_logits("LocalMixture", self.f, u, len(self.shifts), self.own).softmax(dim=2)
 
     def forward(self, u: Tensor) -> Tensor:
         weights = self.weights(u)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from sciml.constraints.transport import check_cells
 from sciml.domains import Grid
+from sciml.models.neighbours import neighbour_logits
 from sciml.models.wrappers import Map
 
 
@@ -87,17 +88,7 @@ class WideTransport(nn.Module):
 
     def shares(self, u: Tensor) -> Tensor:
         """w (B, C, S, *points) in float64: which share of a cell goes which way."""
-        logits = self.f(u)
-        wanted = (len(u), u.shape[1] * len(self.shifts), *self.grid.shape)
-        if tuple(logits.shape) != wanted:
-            raise ValueError(
-                f"WideTransport got logits of shape {tuple(logits.shape)} for a state of shape {tuple(u.shape)}; expected "
-                f"{wanted}, {len(self.shifts)} for each channel."
-            )
-        own = torch.zeros(len(self.shifts), dtype=torch.float64, device=u.device)
-        own[len(self.shifts) // 2] = self.own
-        logits = logits.to(torch.float64).unflatten(1, (u.shape[1], -1))
-        logits = logits + own.reshape(-1, *[1] * self.grid.dimension)
+        logits = neighbour_logits("WideTransport", self.f, u, len(self.shifts), self.own)
         return logits.masked_fill(self.closed, -torch.inf).softmax(dim=2)
 
     def _arrived(self, sent: Tensor) -> Tensor:
