@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sciml.calculus.constants import Constants
 from sciml.constraints.base import at_least_single
 from sciml.constraints.linear import Linear
 from sciml.errors import UserError
+from sciml.models.channel_statistics import ChannelStatistics
 from sciml.models.wrappers import Map
 
 # Numbers in the answers of the kernel to all rows, 512 MiB in float64.
@@ -100,23 +99,9 @@ class BoundaryOperator(nn.Module):
                 f"are {size:.2g} numbers; expected up to {LARGEST:.2g}. Take fewer points, fewer input channels, or "
                 "SideConditions as a constraint after the network."
             )
-        values: dict[str, Tensor] = {}
-        if (mean is None) != (std is None):
-            raise ValueError("BoundaryOperator got one of mean and std; expected both or none.")
-        if mean is not None and std is not None:
-            for name, numbers in (("mean", mean), ("std", std)):
-                vector = torch.as_tensor(cast("Tensor", numbers), dtype=torch.float64).detach().clone()
-                values[name] = vector.reshape(-1, *[1] * len(conditions.points))
-                if len(values[name]) not in (1, self.out_channels):
-                    raise ValueError(
-                        f"BoundaryOperator got a {name} of {len(values[name])} channels; expected {self.out_channels}."
-                    )
-            if not bool((values["std"] > 0).all()):
-                raise ValueError(
-                    f"BoundaryOperator got std = {values['std'].flatten().tolist()}; expected positive."
-                )
-        self.statistics = bool(values)
-        self.constants = Constants(values)
+        self.statistics = ChannelStatistics(
+            "BoundaryOperator", mean, std, len(conditions.points), self.out_channels
+        )
 
     @torch.no_grad()
     def _channels_of_kernel(self) -> int:
@@ -152,7 +137,7 @@ class BoundaryOperator(nn.Module):
         with torch.autocast(like.device.type, enabled=False):
             found = self.kernel(torch.cat([moved, torch.zeros_like(moved[:1])])).to(torch.float64)
         found = found[:-1] - found[-1:]  # without what a bias adds
-        return found * self.constants.get("std", found) if self.statistics else found
+        return found * self.statistics.std(found)
 
     @property
     def weights(self) -> Tensor:
@@ -166,9 +151,7 @@ class BoundaryOperator(nn.Module):
                 f"BoundaryOperator got a state of shape {tuple(u.shape)}; expected (B, {self.out_channels}, *points) "
                 f"with points {self.conditions.points}."
             )
-        z = u
-        if self.statistics:
-            z = (u - self.constants.get("mean", u)) / self.constants.get("std", u)
+        z = self.statistics.normalised(u)
         v = self.f(z) if lead is None else self.f(z, lead)
         if tuple(v.shape) != (len(u), self.in_channels, *self.conditions.points):
             raise ValueError(
@@ -176,10 +159,8 @@ class BoundaryOperator(nn.Module):
                 "in_channels of the kernel, on the points of the state."
             )
         free = self.kernel(v).to(torch.float64)
-        if self.statistics:
-            free = free * self.constants.get("std", free)
-            free = free if self.residual else free + self.constants.get("mean", free)
-        free = free + u.to(torch.float64) if self.residual else free
+        free = free * self.statistics.std(free)
+        free = free + (u.to(torch.float64) if self.residual else self.statistics.mean(free))
         answers = self.answers(v)
         missing = self.conditions.target(free, u, None) - self.conditions.multiply(free)
         # Row j of this is A of the answer to move j: the transpose of the system, which is a tall matrix.

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from sciml.calculus.constants import Constants
 from sciml.constraints.base import at_least_single
 from sciml.domains import Mesh
+from sciml.models.channel_statistics import ChannelStatistics
 from sciml.models.wrappers import Map
 
 
@@ -109,17 +110,7 @@ class EdgeFluxes(nn.Module):
         self.in_channels, self.features = in_channels, features or in_channels
         # What a length and an amount are measured by stays with the step when it goes to another mesh.
         self.unit, self.volume = float(_lengths(mesh).mean()), float(mesh.weights().mean())
-        values: dict[str, Tensor] = {}
-        self.statistics = mean is not None and std is not None
-        if self.statistics:
-            for name, numbers in (("mean", mean), ("std", std)):
-                vector = torch.as_tensor(numbers, dtype=torch.float64).detach().clone()
-                values[name] = vector.reshape(-1, 1)
-            if not bool((values["std"] > 0).all()):
-                raise ValueError(
-                    f"EdgeFluxes got std = {values['std'].flatten().tolist()}; expected positive."
-                )
-        self.constants = Constants(values)
+        self.statistics = ChannelStatistics("EdgeFluxes", mean, std, 1)
         self.driven = inflow is not None
         self.geometry = self._geometry(mesh, inflow)
         self.register_buffer("edges", mesh.edges, persistent=False)
@@ -189,10 +180,7 @@ class EdgeFluxes(nn.Module):
                 f"EdgeFluxes got a state of shape {tuple(u.shape)}; expected (B, {self.in_channels}, "
                 f"{self.mesh.shape[0]})."
             )
-        z = u
-        if self.statistics:
-            z = (u - self.constants.get("mean", u)) / self.constants.get("std", u)
-        z = self.f(z)
+        z = self.f(self.statistics.normalised(u))
         if z.shape != (len(u), self.features, *self.mesh.shape):
             raise ValueError(
                 f"EdgeFluxes got features of shape {tuple(z.shape)} from its network; expected "
@@ -206,7 +194,7 @@ class EdgeFluxes(nn.Module):
         return_ = first[:, b] + second[:, a] + self.of_edge(self.geometry.get("back", weight))
         messages = (0.5 * (self.rest(there) - self.rest(return_))).movedim(2, 1)
         messages = messages.to(torch.float64)
-        return messages * self.constants.get("std", messages) if self.statistics else messages
+        return messages * self.statistics.std(messages)
 
     def forward(self, u: Tensor) -> Tensor:
         u = at_least_single(u)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from sciml.calculus.constants import Constants
 from sciml.constraints.base import at_least_single
 from sciml.domains import Grid, side_name
+from sciml.models.channel_statistics import ChannelStatistics
 from sciml.models.wrappers import Map
 
 Flux = float | Sequence[float] | Tensor | Callable[[Tensor], Tensor]
@@ -104,15 +105,7 @@ class FluxForm(nn.Module):
             values[f"width{axis}"] = width.reshape(
                 [-1 if a == axis else 1 for a in range(domain.dimension)]
             )
-        self.statistics = mean is not None and std is not None
-        if self.statistics:
-            for name, numbers in (("mean", mean), ("std", std)):
-                vector = torch.as_tensor(numbers, dtype=torch.float64).detach().clone().reshape(-1)
-                values[name] = vector.reshape(-1, *[1] * domain.dimension)
-            if not bool((values["std"] > 0).all()):
-                raise ValueError(
-                    f"FluxForm got std = {values['std'].flatten().tolist()}; expected positive."
-                )
+        self.statistics = ChannelStatistics("FluxForm", mean, std, domain.dimension)
         self._given = tuple(key for key in values if key.startswith("side"))
         self.constants = Constants(values)
 
@@ -123,9 +116,7 @@ class FluxForm(nn.Module):
             raise ValueError(
                 f"FluxForm got a state of shape {tuple(u.shape)}; expected (B, C, *points) with points {grid.shape}."
             )
-        z = u
-        if self.statistics:
-            z = (u - self.constants.get("mean", u)) / self.constants.get("std", u)
+        z = self.statistics.normalised(u)
         found = self.f(z) if lead is None else self.f(z, lead)
         if found.shape != (len(u), u.shape[1] * dimension, *grid.shape):
             raise ValueError(
@@ -133,8 +124,8 @@ class FluxForm(nn.Module):
                 f"channels in {dimension} axes needs out_channels: {u.shape[1] * dimension}."
             )
         exact = found.to(torch.float64).unflatten(1, (u.shape[1], dimension))
-        if self.statistics:
-            exact = exact * self.constants.get("std", exact).unsqueeze(1)
+        if self.statistics.known:
+            exact = exact * self.statistics.std(exact).unsqueeze(1)
         if self.base is not None:
             exact = exact + self.base(u).to(torch.float64).unflatten(1, (u.shape[1], dimension))
         faces = []

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from sciml.calculus.constants import Constants
 from sciml.constraints.base import at_least_single
 from sciml.domains import Grid
+from sciml.models.channel_statistics import ChannelStatistics
 from sciml.models.wrappers import Map
 from sciml.symmetries import GridSymmetries, PointGroup
 
@@ -69,38 +69,27 @@ class GroupAverage(nn.Module):
         self.symmetries = GridSymmetries(
             grid, point_group, axes, translations, vectors, pseudoscalars, tensors, staggered
         )
-        values: dict[str, Tensor] = {}
-        self.statistics = mean is not None and std is not None
-        if self.statistics:
-            center = torch.as_tensor(mean, dtype=torch.float64).detach().clone().reshape(-1)
-            scale = torch.as_tensor(std, dtype=torch.float64).detach().clone().reshape(-1)
-            if len(center) != len(scale) or not bool((scale > 0).all()):
-                raise ValueError(
-                    f"GroupAverage got {len(center)} means and std = {scale.tolist()}; expected a positive std for each "
-                    "channel."
-                )
+        statistics = ChannelStatistics("GroupAverage", mean, std, grid.dimension)
+        if statistics.known:
+            # Those of what the symmetries mix or turn round are alike and without a mean.
+            like = torch.zeros((), dtype=torch.float64)
+            center, scale = statistics.mean(like).flatten().clone(), statistics.std(like).flatten().clone()
             for group in (*self.symmetries.vectors, *self.symmetries.tensors):
                 scale[list(group)] = scale[list(group)].square().mean().sqrt()
                 center[list(group)] = 0.0
             center[list(self.symmetries.pseudoscalars)] = 0.0
-            shape = (-1, *[1] * grid.dimension)
-            values = {"mean": center.reshape(shape), "std": scale.reshape(shape)}
-        self.constants = Constants(values)
+            statistics = ChannelStatistics("GroupAverage", center, scale, grid.dimension)
+        self.statistics = statistics
 
     def _network(self, u: Tensor, lead: Tensor | None) -> Tensor:
-        z = u
-        if self.statistics:
-            z = (u - self.constants.get("mean", u)) / self.constants.get("std", u)
+        z = self.statistics.normalised(u)
         found = self.f(z) if lead is None else self.f(z, lead)
         if found.shape != u.shape:
             raise ValueError(
                 f"GroupAverage got an answer of shape {tuple(found.shape)} from its network; expected {tuple(u.shape)}."
             )
-        found = found.to(u.dtype)
-        if self.statistics:
-            found = found * self.constants.get("std", found)
-            found = found if self.residual else found + self.constants.get("mean", found)
-        return found
+        found = found.to(u.dtype) * self.statistics.std(u)
+        return found if self.residual else found + self.statistics.mean(u)
 
     def forward(self, u: Tensor, lead: Tensor | None = None) -> Tensor:
         u = at_least_single(u)

@@ -12,6 +12,7 @@ from sciml.calculus import Spectral
 from sciml.calculus.constants import Constants
 from sciml.constraints.base import at_least_single, checked_channels
 from sciml.domains import Grid
+from sciml.models.channel_statistics import ChannelStatistics
 from sciml.models.wrappers import Map
 from sciml.staggered import Obstacle, block, cylinder
 from sciml.staggered.obstacles import cells_of
@@ -119,15 +120,7 @@ class VectorPotential(nn.Module):
         if not self.length > 0:
             raise ValueError(f"VectorPotential got length={length}; expected a positive number.")
         values: dict[str, Tensor] = {}
-        self.statistics = mean is not None and std is not None
-        if self.statistics:
-            for name, numbers in (("mean", mean), ("std", std)):
-                vector = torch.as_tensor(numbers, dtype=torch.float64).detach().clone().reshape(-1)
-                values[name] = vector.reshape(-1, *[1] * dimension)
-            if not bool((values["std"] > 0).all()):
-                raise ValueError(
-                    f"VectorPotential got std = {values['std'].flatten().tolist()}; expected positive."
-                )
+        self.statistics = ChannelStatistics("VectorPotential", mean, std, dimension)
         if bodies:
             masks = [_corners(cells_of(grid, body, i)) for i, body in enumerate(bodies)]
             values |= self._bodies(masks)
@@ -186,9 +179,7 @@ class VectorPotential(nn.Module):
                 f"VectorPotential got a state of shape {tuple(u.shape)}; expected (B, C, *points) with points "
                 f"{grid.shape} and the velocity in channels {self.channels}."
             )
-        z = u
-        if self.statistics:
-            z = (u - self.constants.get("mean", u)) / self.constants.get("std", u)
+        z = self.statistics.normalised(u)
         found = self.f(z) if lead is None else self.f(z, lead)
         others = [c for c in range(u.shape[1]) if c not in self.channels]
         along = [axis for axis, periodic in enumerate(grid.periodic) if periodic]
@@ -203,8 +194,8 @@ class VectorPotential(nn.Module):
         exact = found.to(u.dtype if self.method == "spectral" else torch.float64)
         potential, mean, rest = exact.split([potentials, means, len(others)], dim=1)
         scale = torch.ones((), dtype=exact.dtype, device=u.device)
-        if self.statistics:
-            std = self.constants.get("std", exact)
+        if self.statistics.known:
+            std = self.statistics.std(exact)
             each = std.expand(u.shape[1], *[1] * dimension)
             scale = each[list(self.channels)].square().mean().sqrt()
             rest = rest * each[others]
@@ -216,8 +207,8 @@ class VectorPotential(nn.Module):
             kept = u[:, list(self.channels)].to(exact.dtype).flatten(2).mean(dim=2)
             flow = kept * torch.tensor(grid.periodic, device=u.device)
         velocity = self.curl(potential * (scale * self.length), flow)
-        if self.statistics and not self.residual:
-            rest = rest + self.constants.get("mean", exact).expand(u.shape[1], *[1] * dimension)[others]
+        if self.statistics.known and not self.residual:
+            rest = rest + self.statistics.mean(exact).expand(u.shape[1], *[1] * dimension)[others]
         order = [*self.channels, *others]
         new = torch.cat([velocity, rest], dim=1)[:, torch.tensor(order, device=u.device).argsort()]
         return (new + u if self.residual else new).to(u.dtype)

@@ -203,3 +203,7 @@ def test_what_cannot_work_is_refused():
         BoundaryOperator(net, nn.Conv1d(2, 2, 1), held)(noise(1, 2, 23))
     with pytest.raises(ValueError, match="one of mean and std"):
         BoundaryOperator(net, nn.Conv1d(2, 2, 1), held, mean=1.0)
+    with pytest.raises(ValueError, match="3 means .* expected one of each for 2 channels"):
+        BoundaryOperator(net, nn.Conv1d(2, 2, 1), held, mean=[1.0, 2.0, 3.0], std=[1.0, 1.0, 1.0])
+    with pytest.raises(ValueError, match="a positive std"):
+        BoundaryOperator(net, nn.Conv1d(2, 2, 1), held, mean=0.0, std=0.0)

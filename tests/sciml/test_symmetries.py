@@ -96,9 +96,9 @@ def test_averaged_networks_commute_with_it(group, size):
 
 def test_statistics_do_not_stretch_vectors():
     step = GroupAverage(network(3, 2), SQUARE, vectors=[(0, 1)], mean=[5.0, -1.0, 2.0], std=[1.0, 7.0, 3.0])
-    std = step.constants.get("std", noise(1)).flatten()
+    std = step.statistics.std(noise(1)).flatten()
     torch.testing.assert_close(std, torch.tensor([5.0, 5.0, 3.0]).double())
-    assert step.constants.get("mean", noise(1)).flatten().tolist() == [0.0, 0.0, 2.0]
+    assert step.statistics.mean(noise(1)).flatten().tolist() == [0.0, 0.0, 2.0]
     u = noise(1, 3, 6, 6)
     for turn in step.symmetries.elements:
         turned = step.symmetries.apply(turn, step(u))
