@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 
 PAGE = Path(__file__).parents[2] / "docs/constraints.md"
 SNIPPETS = re.findall(r"```python\n(.*?)```", PAGE.read_text(), flags=re.DOTALL)
@@ -17,4 +18,8 @@ def test_the_page_has_snippets():
 
 @pytest.mark.parametrize("text", SNIPPETS, ids=[text.splitlines()[-1][:40] for text in SNIPPETS])
 def test_what_the_page_says_runs(text):
-    exec(compile(text, str(PAGE), "exec"), {})
+    names: dict[str, object] = {}
+    exec(compile(text, str(PAGE), "exec"), names)
+    made = [value for value in names.values() if isinstance(value, torch.Tensor)]
+    assert all(bool(torch.isfinite(value).all()) for value in made)
+    assert made or any(isinstance(value, torch.nn.Module) for value in names.values())
