@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -15,6 +16,9 @@ from sciml.experiments.contestants import Contestant, Course, from_step, same
 from sciml.pdes.base import PDE
 from sciml.resample import resample
 from sciml.step import LowFaces, Step, low_faces_of, persistence
+
+Solver = Callable[[Tensor], Tensor]
+"""What takes states (B, C, *points) on its own points one step on."""
 
 
 def persistence_baseline(like: Step) -> Contestant:
@@ -52,8 +56,9 @@ def coarse_grid_solvers(
     *,
     factors: Sequence[int] = (1, 2, 4, 8),
     orders: Sequence[int] = (2, 4),
-    own: Callable[[PDE, Grid, float], Callable[[Tensor], Tensor]] | None = None,
-    build: Callable[..., Step] | None = None,
+    own: Callable[[PDE, Grid, float], Solver] | None = None,
+    build: Callable[..., Solver] | None = None,
+    say: Callable[[str], None] = lambda text: None,
 ) -> list[Contestant]:
     """The equation's own solver on the data's grid and on coarser ones, as cheap as its stability allows.
 
@@ -66,10 +71,11 @@ def coarse_grid_solvers(
         own: builder of the solver that made the data, with its conditions at the sides and steps of its own choice: what
             is taken where the points are not periodic nodes, or a single step is not stable. Without it `build`.
         build: solver builder, `sciml.solvers.build` unless given.
+        say: told which resolution is left out, and why.
     """
     from sciml.solvers import build as default
 
-    chosen: Callable[..., Step] = default if build is None else build
+    single = default if build is None else build
     found = []
     spectral = all(grid.periodic) and grid.centering == "node"
     for factor in factors:
@@ -78,49 +84,48 @@ def coarse_grid_solvers(
         coarse = grid.resized([n // factor for n in grid.shape])
         size = "x".join(str(n) for n in coarse.shape)
         known: set[str] = set()
-        # Single steps where they are stable, and otherwise as many as the solver takes by itself.
-        tries: list[tuple[int | None, Callable[..., Callable[[Tensor], Tensor]]]] = []
-        tries += [(order, chosen) for order in orders] if spectral else []
-        tries += [(None, chosen if own is None else own)]
-        for order, builder in tries:
-            if order is None and known:
-                break
-            options = {} if order is None else {"order": order, "substeps": 1}
-            make = _maker(builder, pde, grid, coarse, dt, options)
+        for order in orders if spectral else ():
+            make = _maker(partial(single, order=order, substeps=1), pde, grid, coarse, dt)
             try:
                 step, _ = make(slice(None))
-            except UserError:  # it would blow up there
+            except UserError:  # one step per frame would blow up there
                 continue
             method = getattr(step, "method", f"order {order}")
             if method in known:  # a linear equation is exact in time, whatever the order
                 continue
             known.add(method)
-            label = "exact in time, " if "exact in time" in method else f"order {order}, " if order else ""
-            found.append(Contestant(f"solver {label}{size}", "solver", _second(make)))
+            label = "exact in time" if "exact in time" in method else f"order {order}"
+            found.append(Contestant(f"solver {label}, {size}", "solver", _second(make)))
+        if known:
+            continue
+        make = _maker(single if own is None else own, pde, grid, coarse, dt)
+        try:
+            make(slice(None))
+        except UserError as error:
+            say(f"No classical solver on {size} points takes part: {error}")
+        else:
+            found.append(Contestant(f"solver {size}", "solver", _second(make)))
     return found
 
 
 def _maker(
-    build: Callable[..., Callable[[Tensor], Tensor]],
+    build: Callable[[PDE, Grid, float], Solver],
     pde: Callable[[slice, Grid], PDE],
     grid: Grid,
     coarse: Grid,
     dt: float,
-    options: Mapping[str, int],
-) -> Callable[[slice], tuple[Callable[[Tensor], Tensor], Course]]:
+) -> Callable[[slice], tuple[Solver, Course]]:
     """Samples -> the step on the coarse grid, and the course that it makes on the data's grid."""
 
-    def make(samples: slice) -> tuple[Callable[[Tensor], Tensor], Course]:
-        step = build(pde(samples, coarse), coarse, dt, **options)
+    def make(samples: slice) -> tuple[Solver, Course]:
+        step = build(pde(samples, coarse), coarse, dt)
         faces = low_faces_of(step)
         return step, through(step, _resampler(grid, coarse, faces), _resampler(coarse, grid, faces))
 
     return make
 
 
-def _second(
-    make: Callable[[slice], tuple[Callable[[Tensor], Tensor], Course]],
-) -> Callable[[slice], Course]:
+def _second(make: Callable[[slice], tuple[Solver, Course]]) -> Callable[[slice], Course]:
     return lambda samples: make(samples)[1]
 
 
@@ -129,7 +134,7 @@ def _resampler(source: Grid, target: Grid, low_faces: LowFaces | None) -> Callab
 
 
 def coarse_mesh_solvers(
-    make_step: Callable[[slice, Mesh], Callable[[Tensor], Tensor]], mesh: Mesh, coarser: Sequence[Mesh]
+    make_step: Callable[[slice, Mesh], Solver], mesh: Mesh, coarser: Sequence[Mesh]
 ) -> list[Contestant]:
     """The equation's solver on the data's mesh and on coarser meshes of the same region.
 
@@ -150,7 +155,7 @@ def coarse_mesh_solvers(
 
 
 def _between(
-    make_step: Callable[[slice, Mesh], Callable[[Tensor], Tensor]], mesh: Mesh, other: Mesh
+    make_step: Callable[[slice, Mesh], Solver], mesh: Mesh, other: Mesh
 ) -> Callable[[slice], Course]:
     down, up = _apply(nodal_interpolation(mesh, other)), _apply(nodal_interpolation(other, mesh))
     return lambda samples: through(make_step(samples, other), down, up)

@@ -251,7 +251,7 @@ def _compete(
             "truth, only statistics and stability."
         )
     mean = baselines.mean_of(_training_states(study, trained), dataset.domain)
-    everyone = [*surrogates_, *others, baselines.training_mean(mean), *solvers(field)]
+    everyone = [*surrogates_, *others, baselines.training_mean(mean), *solvers(field, reporter.say)]
     floor = data.error_floor(dataset, study.data.stride, min(steps, reference.reach))
     diary = Diary(out / "evaluation.partial", _fingerprint(study, dataset, paths))
     with reporter.task(f"roll out {len(everyone)} contestants", steps) as task:
@@ -312,7 +312,7 @@ def _training_states(study: Study, dataset: datasets.Dataset, most: int = 64) ->
     return found
 
 
-def solvers(field: _Field) -> list[contestants.Contestant]:
+def solvers(field: _Field, say: Callable[[str], None]) -> list[contestants.Contestant]:
     """The equation's classical solver on the data's points and on coarser ones; none for unknown equations."""
     factors, domain, dt = field.study.evaluation.solvers, field.reference.domain, field.reference.dt
     recipe = field.dataset.recipe
@@ -328,7 +328,7 @@ def solvers(field: _Field) -> list[contestants.Contestant]:
         def own(pde: PDE, grid: Grid, dt: float) -> Callable[[Tensor], Tensor]:
             return recipe.solver(pde, grid, dt, None)
 
-        return baselines.coarse_grid_solvers(equation, domain, dt, factors=factors, own=own)
+        return baselines.coarse_grid_solvers(equation, domain, dt, factors=factors, own=own, say=say)
     if isinstance(domain, Mesh):
         return _mesh_solvers(field, domain)
     return []

@@ -169,6 +169,22 @@ def test_a_solver_takes_part_at_every_resolution():
     assert [kind for kind, *_ in made] == ["own", "own"]
 
 
+def test_a_resolution_without_a_solver_is_told():
+    walls = Grid((32,), (1.0,), boundary="wall", centering="cell")
+
+    def own(pde, grid, dt):
+        if grid.shape[0] < 32:
+            raise UserError("16 points are too few.")
+        return lambda u: u
+
+    said: list[str] = []
+    found = coarse_grid_solvers(
+        lambda samples, grid: None, walls, 0.1, factors=(1, 2), own=own, say=said.append
+    )
+    assert [s.name for s in found] == ["solver 32"]
+    assert said == ["No classical solver on 16 points takes part: 16 points are too few."]
+
+
 @pytest.mark.parametrize(("name", "one_step"), [("traffic_jam", False), ("cylinder", True)])
 def test_solvers_on_meshes_take_one_step_only_where_it_is_implicit(name, one_step):
     recipe = load_recipe(name)
@@ -179,7 +195,7 @@ def test_solvers_on_meshes_take_one_step_only_where_it_is_implicit(name, one_ste
         reference=SimpleNamespace(domain=mesh, dt=recipe.dt),
         equation=lambda samples, domain=None: recipe.equation(domain=domain),
     )
-    found = judge.solvers(field)
+    found = judge.solvers(field, print)
     assert len(found) == 2 and found[0].name == f"solver {mesh.shape[0]} nodes"
     _, u = recipe.draw("test", 0, mesh, len(recipe.equation(domain=mesh).channels(2)))
     for contestant in found:
