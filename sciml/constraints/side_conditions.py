@@ -94,8 +94,9 @@ class SideConditions(Linear):
         names = {side_name(axis, end): (axis, end) for axis in range(grid.dimension) for end in (0, 1)}
         bounded = [name for name, (axis, _) in names.items() if not grid.periodic[axis]]
         if not conditions or not set(conditions) <= set(bounded):
+            have = f"out of {bounded}" if bounded else "and this grid is periodic along every axis"
             raise ValueError(
-                f"SideConditions got sides {list(conditions)}; expected one or more bounded ones, out of {bounded}."
+                f"SideConditions got sides {list(conditions)}; expected one or more bounded ones, {have}."
             )
         ordered = sorted(conditions, key=lambda name: (conditions[name].slope == 0, names[name][0]))
         self._sides = [_Side(grid, name, *names[name], conditions[name]) for name in ordered]

@@ -107,6 +107,8 @@ def test_wrong_arguments_are_refused():
     grid = Grid((6, 3), (1.0, 1.0), boundary=("wall", "wall"))
     with pytest.raises(ValueError, match="expected one or more bounded ones"):
         SideConditions(grid, {"z-": SideCondition()})
+    with pytest.raises(ValueError, match="this grid is periodic along every axis"):
+        SideConditions(Grid((6,), (1.0,)), {"x-": SideCondition()})
     with pytest.raises(ValueError, match="3 points along axis 1 for the side y-"):
         SideConditions(grid, {"y-": SideCondition()})
     with pytest.raises(ValueError, match="both of one sign"):
